@@ -1,0 +1,36 @@
+"""How a failure is remembered: what was raised, and where."""
+
+import traceback
+
+import msgspec
+
+
+class FailureDetails(msgspec.Struct, frozen=True, array_like=True):
+    """An error as history holds it (the protocol's `TaskFailureDetails`).
+
+    `error_type` is the class name, with its module unless that is `builtins`; `stack_trace` the traceback
+    as text; `is_non_retriable` keeps a retry policy from trying again.
+    """
+
+    error_type: str
+    message: str
+    stack_trace: str | None = None
+    inner_failure: "FailureDetails | None" = None
+    is_non_retriable: bool = False
+
+
+def failure_of(error: BaseException, *, is_non_retriable: bool = False) -> FailureDetails:
+    """Describe `error` and its cause; the traceback starts in user code's own frames."""
+    cause = error.__cause__
+    return FailureDetails(
+        error_type=type_name(type(error)),
+        message=str(error),
+        stack_trace="".join(traceback.format_exception(error)),
+        inner_failure=failure_of(cause) if cause is not None else None,
+        is_non_retriable=is_non_retriable,
+    )
+
+
+def type_name(cls: type) -> str:
+    """Class name as it is stored: `ValueError`, `orders.PaymentRefused`."""
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"

@@ -1,0 +1,167 @@
+"""The `Store`: what the engine asks of a database, in the engine's own verbs.
+
+One partition owns a store and is its only writer; it calls `load`, `seen_event_ids`, `commit`, `due` and the verbs of
+start-up. Everybody may call the queries: they see what is committed, never less than what was committed before
+the call. `bide.testing.store_suite` checks every sentence of this contract on every store.
+
+Every verb may raise `StoreUnavailableError` (full disk, I/O error, closed store); driver errors never
+leave a store unwrapped. Times are microseconds since the epoch.
+"""
+
+from collections.abc import Awaitable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+import msgspec
+
+from bide.model.commit import Batch, Turn
+from bide.model.instance import DeadLetter, InstanceRow, OrchestrationRuntimeStatus, Wait
+
+
+T = TypeVar("T")
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """An instance as the partition needs it: the row, and its turns in order (none when it has ended)."""
+
+    row: InstanceRow
+    turns: list[Turn]
+
+
+class StatusRecord(msgspec.Struct, frozen=True):
+    """An instance as a query shows it.
+
+    `started` is its first turn's encoded events, which hold the input; `updated_at` the time of its last turn.
+    """
+
+    row: InstanceRow
+    started: bytes
+    updated_at: int
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """A page of a longer list. `continuation_token` asks for the next one; None: there is no more."""
+
+    items: list[T]
+    continuation_token: str | None = None
+
+
+class Due(msgspec.Struct, frozen=True):
+    """What `due` found: ids of instances with a timer at or before the time asked for, earliest first, and
+    when the next timer after those is due (None: there is none)."""
+
+    instance_ids: list[str]
+    next_at: int | None
+
+
+class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which instances a query wants; the fields are joined by "and", an empty one asks for nothing.
+
+    `created_from` and `created_to` are inclusive. `ended_before` (exclusive) matches ended instances only.
+    `waiting_for` matches an event name without regard to case.
+    """
+
+    statuses: frozenset[OrchestrationRuntimeStatus] | None = None
+    created_from: int | None = None
+    created_to: int | None = None
+    ended_before: int | None = None
+    id_prefix: str | None = None
+    name: str | None = None
+    waiting_for: str | None = None
+
+
+class Store(Protocol):
+    """Where instances live. See the module's text for who may call what."""
+
+    async def open(self) -> None:
+        """Take ownership and bring the schema up to date; then everything else may be called.
+
+        Atomic: an interrupted upgrade leaves the old schema. Raises `StoreLockedError` when another process owns the
+        store, `StoreVersionError` when a newer bide wrote it, `StoreCorruptError`, `StoreUnavailableError`
+        (read-only, no such folder …), each naming the file and the way out.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Wait for commits under way, give up ownership. Calling it again does nothing."""
+        ...
+
+    # What the owning partition calls
+
+    async def last_iid(self) -> int:
+        """The highest iid ever stored, also of instances purged since; 0 in a new store."""
+        ...
+
+    async def load(self, instance_ids: Sequence[str]) -> list[Loaded]:
+        """The instances among `instance_ids` that exist, in any order, without those that do not."""
+        ...
+
+    async def seen_event_ids(self, pairs: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
+        """Those of `pairs` (iid, event id) that a commit has remembered."""
+        ...
+
+    def commit(self, batch: Batch) -> Awaitable[None]:
+        """Write `batch` in one transaction, durable when the awaitable completes.
+
+        Batches are written in the order of the calls, also when the caller does not wait in between; when one fails,
+        those after it that were already passed in fail too. All or nothing. The awaitable is bound to the running
+        loop, and starts without being awaited.
+        """
+        ...
+
+    async def due(self, now: int, limit: int) -> Due:
+        """Up to `limit` live instances whose `next_timer_at` is at or before `now`."""
+        ...
+
+    async def active(self, after_iid: int, limit: int) -> list[tuple[int, str]]:
+        """(iid, instance id) of instances with `is_active`, by iid, from above `after_iid`."""
+        ...
+
+    async def inbox(self) -> list[tuple[int, bytes]]:
+        """Messages that were added and not removed, by key."""
+        ...
+
+    # Queries
+
+    async def get(self, instance_id: str) -> StatusRecord | None:
+        """One instance, or None."""
+        ...
+
+    async def query(
+        self, where: InstanceFilter, *, limit: int = 100, token: str | None = None
+    ) -> Page[StatusRecord]:
+        """Instances that match, newest first. Pages go by key: page n costs what page 1 does.
+
+        A token is opaque and never expires; `InvalidInputError` for one that no query gave out.
+        """
+        ...
+
+    async def turns(self, instance_id: str) -> list[Turn]:
+        """The whole history of the current execution, in order; empty when there is no such instance."""
+        ...
+
+    async def waits(
+        self,
+        *,
+        instance_id: str | None = None,
+        name: str | None = None,
+        limit: int = 100,
+        token: str | None = None,
+    ) -> Page[Wait]:
+        """Open waits of one instance, or by event name (without regard to case), or all; oldest first."""
+        ...
+
+    async def dead_letters(
+        self, *, instance_id: str | None = None, limit: int = 100, token: str | None = None
+    ) -> Page[DeadLetter]:
+        """Dead letters, newest first."""
+        ...
+
+    async def children(self, instance_ids: Sequence[str]) -> list[str]:
+        """Ids of the instances whose `parent_instance_id` is one of `instance_ids`."""
+        ...
+
+    # Retention
+
+    async def expire_dead_letters(self, before: int) -> int:
+        """Remove dead letters recorded before that time; how many."""
+        ...
