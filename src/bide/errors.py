@@ -129,15 +129,25 @@ class OrchestrationError(BideError):
 class TaskFailedError(OrchestrationError):
     """An activity or a sub-orchestration failed.
 
-    `error_type` is the class name of the original error, `stack_trace` its traceback as text, if known.
+    `error_type` is the class name of the original error, `stack_trace` its traceback as text, if known;
+    `is_non_retriable` keeps retry policies from trying again.
     """
 
-    def __init__(self, task_name: str, error_type: str, message: str, stack_trace: str | None = None) -> None:
+    def __init__(
+        self,
+        task_name: str,
+        error_type: str,
+        message: str,
+        stack_trace: str | None = None,
+        *,
+        is_non_retriable: bool = False,
+    ) -> None:
         super().__init__(f"{task_name} failed: {error_type}: {message}")
         self.task_name = task_name
         self.error_type = error_type
         self.message = message
         self.stack_trace = stack_trace
+        self.is_non_retriable = is_non_retriable
 
 
 class EventPayloadError(OrchestrationError, ValueError):

@@ -13,7 +13,7 @@ from bide.errors import PayloadNotSerializableError, PayloadTooLargeError
 from bide.model.events import AnyEvent, HistoryEvent
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(list[AnyEvent])
+_decoder: msgspec.msgpack.Decoder[list[Any]] = msgspec.msgpack.Decoder(list[AnyEvent])
 _json = msgspec.json.Encoder(enc_hook=lambda value: _encode_foreign(value))
 _json_decoder = msgspec.json.Decoder()
 
@@ -22,7 +22,7 @@ def encode_turn(events: Sequence[HistoryEvent]) -> bytes:
     return _encoder.encode(events)
 
 
-def decode_turn(data: bytes) -> list[AnyEvent]:
+def decode_turn(data: bytes) -> list[HistoryEvent]:
     """Raise `msgspec.DecodeError` when `data` is not a turn."""
     return _decoder.decode(data)
 

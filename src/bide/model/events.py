@@ -124,9 +124,14 @@ class ExecutionResumed(HistoryEvent, frozen=True, tag=20, gc=False):
 
 
 class ExecutionRewound(HistoryEvent, frozen=True, tag=21, gc=False):
-    """The failed run was taken up again from just before its failures."""
+    """The failed run was taken up again.
+
+    The end of the run, the failures of `task_ids` and the scheduling of those that are activities count as
+    not having happened; they stay in the history to be seen.
+    """
 
     reason: str | None = None
+    task_ids: tuple[int, ...] = ()
 
 
 AnyEvent = (

@@ -1,0 +1,562 @@
+"""The life of one instance: messages in, one `Commit` a turn out.
+
+An `Instance` is what the partition keeps in memory. In a turn it is told any number of messages (`start`,
+`raise_event`, `task_done` …); each becomes history events, which the execution takes in at once. `close_turn` sums up
+what is new. Nothing it says may leave the process before that commit is durable.
+
+==================  ===============================================================================
+runtime status      leads to
+==================  ===============================================================================
+Pending             Running (its time has come), Suspended, Terminated
+Running             Suspended, Completed, Failed, Terminated; Running again by continue_as_new
+Suspended           Running or Pending (resume), Terminated
+Failed              Running (rewind)
+==================  ===============================================================================
+"""
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID, uuid5
+
+from bide.core.execution import Action, Completed, ContinuedAsNew, Execution, Failed
+from bide.core.history import effective_history, open_tasks
+from bide.core.orchestrator import Orchestrator
+from bide.core.tasks import EventTask
+from bide.errors import InstanceStateError, NonDeterminismError
+from bide.model.codec import encode_payload, encode_turn
+from bide.model.commit import Commit, Turn
+from bide.model.events import (
+    EventRaised,
+    EventSent,
+    ExecutionCompleted,
+    ExecutionResumed,
+    ExecutionRewound,
+    ExecutionStarted,
+    ExecutionSuspended,
+    ExecutionTerminated,
+    HistoryEvent,
+    OrchestratorStarted,
+    SubOrchestrationInstanceCompleted,
+    SubOrchestrationInstanceCreated,
+    SubOrchestrationInstanceFailed,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+    TimerCreated,
+    TimerFired,
+)
+from bide.model.failure import FailureDetails, failure_of
+from bide.model.instance import (
+    DeadLetter,
+    DeadLetterReason,
+    IdReusePolicy,
+    InstanceRow,
+    OrchestrationRuntimeStatus,
+    Wait,
+)
+from bide.model.messages import (
+    AnyMessage,
+    Begin,
+    RaiseEvent,
+    Rewind,
+    StartInstance,
+    TaskDone,
+    Terminate,
+)
+
+_RUNNING = OrchestrationRuntimeStatus.RUNNING
+_PENDING = OrchestrationRuntimeStatus.PENDING
+_SUSPENDED = OrchestrationRuntimeStatus.SUSPENDED
+_COMPLETED = OrchestrationRuntimeStatus.COMPLETED
+_FAILED = OrchestrationRuntimeStatus.FAILED
+_TERMINATED = OrchestrationRuntimeStatus.TERMINATED
+
+_GENERATIONS = UUID("f0a6bd0e-6f1b-5b8c-9a53-0a4f4b5c1a77")
+"""Name space of execution ids: the id of the next generation is made from the current one's, not drawn."""
+
+
+class TurnResult:
+    """What a turn leads to: a commit, and what may happen once it is durable."""
+
+    __slots__ = ("activities", "commit", "has_ended", "outbox")
+
+    def __init__(
+        self, commit: Commit, activities: list[TaskScheduled], outbox: list[AnyMessage], *, has_ended: bool
+    ) -> None:
+        self.commit = commit
+        self.activities = activities
+        self.outbox = outbox
+        self.has_ended = has_ended
+
+
+class Instance:
+    """See the module's text."""
+
+    def __init__(
+        self, row: InstanceRow, orchestrator: Orchestrator | None, history: list[HistoryEvent], seq: int
+    ) -> None:
+        """Bring an instance back from the store. Without history it can only be asked: it has ended.
+
+        `seq` is the number of the next turn.
+        """
+        self.row = row
+        self._stored_row = row
+        self.execution: Execution | None = None
+        self.activities: dict[int, TaskScheduled] = {}
+        self._children: dict[int, SubOrchestrationInstanceCreated] = {}
+        self._timers: dict[int, int] = {}
+        self._parked: dict[int, Wait] = {}
+        self._orchestrator = orchestrator
+        self._started = _started_of(history)
+        self._broken: FailureDetails | None = None
+        self._seq = seq
+        self._reset_turn()
+        if history and orchestrator is not None and not row.status.is_ended:
+            self._replay(orchestrator, history)
+
+    @classmethod
+    def start(cls, message: StartInstance, iid: int, orchestrator: Orchestrator, now: int) -> "Instance":
+        """Make a new instance and run its first turn, unless it is to start later."""
+        is_later = message.start_at is not None and message.start_at > now
+        row = InstanceRow(
+            iid=iid,
+            instance_id=message.instance_id,
+            name=message.name,
+            status=_PENDING if is_later else _RUNNING,
+            created_at=now,
+            execution_id=message.execution_id,
+            version=message.version,
+            parent_instance_id=message.parent_instance_id,
+            tags=message.tags,
+            start_at=message.start_at if is_later else None,
+        )
+        instance = cls(row, orchestrator, [], 0)
+        instance._is_new = True
+        instance.open_turn(now)
+        instance._begin_generation(
+            ExecutionStarted(
+                name=message.name,
+                execution_id=message.execution_id,
+                input=message.input,
+                version=message.version,
+                parent_instance_id=message.parent_instance_id,
+                parent_task_id=message.parent_task_id,
+                parent_execution_id=message.parent_execution_id,
+                tags=message.tags,
+            ),
+            [],
+        )
+        if not is_later:
+            instance._begin_code()
+        return instance
+
+    # Messages in
+
+    def open_turn(self, now: int) -> None:
+        """Begin to gather a turn, at time `now`."""
+        self._is_open = True
+        self._now = now
+        self._stored_row = self.row
+        self.row = copy.copy(self.row)  # what was handed to the store never changes
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a turn has been opened and not closed."""
+        return self._is_open
+
+    @property
+    def has_ended(self) -> bool:
+        return self.row.status.is_ended
+
+    def raise_event(self, message: RaiseEvent) -> None:
+        """Take in an external event: it is consumed, or waits in the mailbox. The instance must be live."""
+        if message.event_id is not None:
+            self._event_ids.append(message.event_id)
+        self._run_code()
+        self._record(EventRaised(message.name, message.input, self._now, message.event_id))
+
+    def task_done(self, message: TaskDone) -> None:
+        """Take in a result; one of an earlier generation, or a second one, is dropped."""
+        open_: dict[int, Any] = self._children if message.is_child else self.activities
+        if message.execution_id != self.row.execution_id or open_.pop(message.task_id, None) is None:
+            return
+        self._run_code()
+        self._record(_result_event(message))
+
+    def fire_timers(self) -> None:
+        """Fire the timers that are due, earliest first; start a Pending instance whose time has come."""
+        if self.row.status is _PENDING:
+            if (self.row.start_at or 0) <= self._now:
+                self._set_running()
+                self._begin_code()
+            return
+        due = sorted((at, task_id) for task_id, at in self._timers.items() if at <= self._now)
+        for _, task_id in due:
+            if self._timers.pop(task_id, None) is not None:  # the code may have cancelled it since
+                self._run_code()
+                self._record(TimerFired(task_id))
+
+    def begin(self) -> None:
+        """Run the first turn of a new generation."""
+        if self.execution is not None and not self.execution.has_begun:
+            self._begin_code()
+
+    def suspend(self, reason: str | None) -> None:
+        if self.row.status is _SUSPENDED:
+            return
+        self._record(ExecutionSuspended(reason))
+        if not self.has_ended:
+            self.row.status = _SUSPENDED
+
+    def resume(self, reason: str | None) -> None:
+        if self.row.status is not _SUSPENDED:
+            return
+        is_later = self.row.start_at is not None and self.row.start_at > self._now
+        if is_later:
+            self.row.status = _PENDING
+        else:
+            self._set_running()
+            self._stamp()
+        self._record(ExecutionResumed(reason))
+
+    def terminate(self, message: Terminate) -> None:
+        """End at once, also while Pending or Suspended."""
+        self._events.append(ExecutionTerminated(message.reason))
+        if message.recursive:
+            self._outbox.extend(
+                Terminate(instance_id=child.instance_id, reason=message.reason, recursive=True)
+                for child in self._children.values()
+            )
+        failure = FailureDetails("TerminatedError", message.reason or "The sub-orchestration was terminated")
+        self._end(_TERMINATED, encode_payload(message.reason), failure)
+
+    def rewind(self, reason: str | None, orchestrator: Orchestrator, history: list[HistoryEvent]) -> None:
+        """Take up a Failed instance: what made it fail is tried anew.
+
+        `history` is all of it. Raises `InstanceStateError` when it is not Failed, `NonDeterminismError` when the code no
+        longer fits the history; then nothing has changed.
+        """
+        if self.row.status is not _FAILED:
+            raise InstanceStateError(self.row.instance_id, self.row.status.label, "rewind", "a Failed one")
+        task_ids = _failed_tasks(orchestrator, self.row.instance_id, history)
+        taken_up = [OrchestratorStarted(self._now), ExecutionRewound(reason, tuple(task_ids))]
+        self._orchestrator = orchestrator
+        self._attach(
+            Execution(orchestrator, self.row.instance_id, [*history, *taken_up]), [*history, *taken_up]
+        )
+        self._events.extend(taken_up)
+        self._is_stamped = True
+        self._set_running()
+        self.row.output = self.row.failure = self.row.ended_at = None
+        self._new_activities.extend(self.activities.values())
+        self._outbox.extend(self._take_up_child(child, task_ids) for child in self._children.values())
+        self._after_step()
+
+    def _take_up_child(self, child: SubOrchestrationInstanceCreated, failed: Iterable[int]) -> AnyMessage:
+        if child.task_id in failed:
+            return Rewind(instance_id=child.instance_id, reason="Its parent was rewound")
+        return self._start_child(child, IdReusePolicy.KEEP)
+
+    # The turn
+
+    def close_turn(self) -> TurnResult | None:
+        """Sum up the turn; None when nothing changed. The commit's values are never changed afterwards."""
+        if not self._events and not self._dead_letters:
+            self._reset_turn()
+            return None
+        row, is_changed = self.row, self._finish_row()
+        opened, closed = self._changed_waits()
+        commit = Commit(
+            iid=row.iid,
+            insert=row if self._is_new else None,
+            update=row if is_changed and not self._is_new else None,
+            turn=Turn(self._seq, self._now, encode_turn(self._events)),
+            clear_history=self._clears_history,
+            waits_opened=opened,
+            waits_closed=closed,
+            event_ids=tuple(self._event_ids),
+            dead_letters=tuple(self._dead_letters),
+        )
+        result = TurnResult(commit, self._new_activities, self._outbox, has_ended=row.status.is_ended)
+        self._seq += 1
+        self._is_new = False
+        self._reset_turn()
+        return result
+
+    def _reset_turn(self) -> None:
+        self._is_open = False
+        self._is_stamped = False
+        self._clears_history = False
+        self._events: list[HistoryEvent] = []
+        self._event_ids: list[str] = []
+        self._dead_letters: list[DeadLetter] = []
+        self._new_activities: list[TaskScheduled] = []
+        self._outbox: list[AnyMessage] = []
+
+    _is_new = False
+    _now = 0
+
+    def _finish_row(self) -> bool:
+        """Fill in what follows from the rest; tell whether the row differs from what is stored."""
+        row = self.row
+        row.next_timer_at = self._next_timer()
+        row.is_active = bool(self.activities)
+        if self.execution is not None:
+            row.buffered = self.execution.buffered()
+        return row != self._stored_row
+
+    def _next_timer(self) -> int | None:
+        if self.row.status is _PENDING:
+            return self.row.start_at
+        return min(self._timers.values()) if self._timers else None
+
+    def _changed_waits(self) -> tuple[tuple[Wait, ...], tuple[int, ...] | None]:
+        parked = self.execution.parked() if self.execution is not None else []
+        before, now_parked = self._parked, {}
+        opened: list[Wait] = []
+        for task in parked:
+            wait = before.get(task.number)
+            if wait is None or self._clears_history:
+                wait = self._wait_of(task)
+                opened.append(wait)
+            now_parked[task.number] = wait
+        self._parked = now_parked
+        if self.has_ended or self._clears_history:
+            return tuple(opened), None
+        return tuple(opened), tuple(number for number in before if number not in now_parked)
+
+    def _wait_of(self, task: EventTask[Any]) -> Wait:
+        return Wait(
+            instance_id=self.row.instance_id,
+            number=task.number,
+            name=task.name,
+            since=task.since or self._now,
+            deadline=task.timer.fire_at if task.timer is not None else None,
+            type=_spelling(task.type),
+        )
+
+    # Running the code
+
+    def _replay(self, orchestrator: Orchestrator, history: list[HistoryEvent]) -> None:
+        try:
+            execution = Execution(orchestrator, self.row.instance_id, history)
+        except NonDeterminismError as error:
+            self._broken = failure_of(error)
+        else:
+            self._attach(execution, history)
+            self._parked = {task.number: self._wait_of(task) for task in execution.parked()}
+
+    def _attach(self, execution: Execution, history: list[HistoryEvent]) -> None:
+        self.execution = execution
+        tasks = open_tasks(effective_history(history))
+        self.activities = tasks.activities
+        self._children = tasks.children
+        self._timers = {id_: at for id_, at in tasks.timers.items() if execution.is_open(id_)}
+
+    def _run_code(self) -> None:
+        """Open the turn for the code, if it is to run in this state."""
+        execution = self.execution
+        if self.row.status is _RUNNING and (execution is None or execution.has_begun):
+            self._stamp()
+
+    def _begin_code(self) -> None:
+        self._stamp()
+        self._after_step()
+
+    def _stamp(self) -> None:
+        if not self._is_stamped:
+            self._is_stamped = True
+            last = self.execution.now if self.execution is not None else 0
+            event = OrchestratorStarted(max(self._now, last))
+            self._events.append(event)
+            if self.execution is not None:
+                self.execution.apply(event)
+
+    def _record(self, event: HistoryEvent) -> None:
+        self._events.append(event)
+        if self._broken is not None:
+            if isinstance(event, EventRaised):
+                self.row.buffered = {
+                    **(self.row.buffered or {}),
+                    event.name: (self.row.buffered or {}).get(event.name, 0) + 1,
+                }
+            self._fail(self._broken)
+        elif self.execution is not None:
+            self.execution.apply(event)
+            self._after_step()
+
+    def _after_step(self) -> None:
+        """Record what the code asked for, and its end."""
+        execution = self.execution
+        if execution is None:
+            return
+        for action in execution.take_actions():
+            self._events.append(action)
+            self._schedule(action)
+        for task_id in execution.take_canceled_timers():
+            self._timers.pop(task_id, None)
+        if execution.has_new_status:
+            execution.has_new_status = False
+            self.row.custom_status = execution.custom_status
+        if execution.outcome is not None:
+            self._conclude(execution, execution.outcome)
+
+    def _schedule(self, action: Action) -> None:
+        match action:
+            case TaskScheduled():
+                self.activities[action.task_id] = action
+                self._new_activities.append(action)
+            case TimerCreated():
+                self._timers[action.task_id] = action.fire_at
+            case SubOrchestrationInstanceCreated():
+                self._children[action.task_id] = action
+                self._outbox.append(self._start_child(action, IdReusePolicy.REPLACE_ENDED))
+            case EventSent():
+                self._outbox.append(
+                    RaiseEvent(
+                        instance_id=action.instance_id,
+                        name=action.name,
+                        input=action.input,
+                        event_id=f"{self.row.execution_id}:{action.task_id}",
+                    )
+                )
+
+    def _start_child(self, child: SubOrchestrationInstanceCreated, reuse: IdReusePolicy) -> StartInstance:
+        return StartInstance(
+            instance_id=child.instance_id,
+            name=child.name,
+            execution_id=uuid5(_GENERATIONS, f"{self.row.execution_id}:{child.task_id}").hex,
+            input=child.input,
+            reuse=reuse,
+            version=child.version,
+            parent_instance_id=self.row.instance_id,
+            parent_task_id=child.task_id,
+            parent_execution_id=self.row.execution_id,
+        )
+
+    def _conclude(self, execution: Execution, outcome: Completed | Failed | ContinuedAsNew) -> None:
+        match outcome:
+            case Completed():
+                self._events.append(ExecutionCompleted(_COMPLETED))
+                self._end(_COMPLETED, outcome.result, None)
+            case Failed():
+                self._fail(outcome.failure)
+            case ContinuedAsNew():
+                self._continue_as_new(execution, outcome)
+
+    def _fail(self, failure: FailureDetails) -> None:
+        self._events.append(ExecutionCompleted(_FAILED, failure))
+        self._end(_FAILED, encode_payload(failure.message), failure)
+
+    def _end(
+        self, status: OrchestrationRuntimeStatus, output: str | None, failure: FailureDetails | None
+    ) -> None:
+        """Enter a final status. Events that nobody consumed are dead, but for a Failed one: it may be rewound."""
+        self.row.status = status
+        self.row.output = output
+        self.row.failure = failure if status is _FAILED else None
+        self.row.ended_at = self._now
+        self._timers.clear()
+        self.activities.clear()
+        self._children.clear()
+        self._notify_parent(output if status is _COMPLETED else None, failure)
+        if self.execution is not None:
+            if status is not _FAILED:
+                self._bury(self.execution.unconsumed(), DeadLetterReason.UNCONSUMED)
+            self.row.buffered = self.execution.buffered()
+            self.execution.close()
+            self.execution = None
+
+    def _notify_parent(self, result: str | None, failure: FailureDetails | None) -> None:
+        started = self._started
+        if started is None or started.parent_instance_id is None or started.parent_task_id is None:
+            return
+        self._outbox.append(
+            TaskDone(
+                instance_id=started.parent_instance_id,
+                execution_id=started.parent_execution_id or "",
+                task_id=started.parent_task_id,
+                result=result,
+                failure=failure,
+                is_child=True,
+            )
+        )
+
+    def _continue_as_new(self, execution: Execution, outcome: ContinuedAsNew) -> None:
+        carried = execution.unconsumed()
+        if not outcome.preserve_events:
+            self._bury(carried, DeadLetterReason.DISCARDED)
+            carried = []
+        execution.close()
+        before = execution.started
+        self.row.generation += 1
+        self.row.execution_id = uuid5(_GENERATIONS, self.row.execution_id).hex
+        self.row.version = outcome.version or self.row.version
+        self._timers.clear()
+        self.activities.clear()
+        self._children.clear()
+        self._new_activities.clear()
+        self._clears_history = True
+        self._events.clear()
+        self._is_stamped = False
+        self._begin_generation(
+            ExecutionStarted(
+                name=before.name,
+                execution_id=self.row.execution_id,
+                input=outcome.input,
+                version=self.row.version,
+                parent_instance_id=before.parent_instance_id,
+                parent_task_id=before.parent_task_id,
+                parent_execution_id=before.parent_execution_id,
+                generation=self.row.generation,
+                tags=before.tags,
+            ),
+            carried,
+        )
+        self._outbox.append(Begin(instance_id=self.row.instance_id))
+
+    def _begin_generation(self, started: ExecutionStarted, carried: list[EventRaised]) -> None:
+        assert self._orchestrator is not None
+        self._started = started
+        self._events.extend([started, *carried])
+        self.execution = Execution(self._orchestrator, self.row.instance_id, [started, *carried])
+
+    def _set_running(self) -> None:
+        self.row.status = _RUNNING
+        self.row.start_at = None
+
+    def _bury(self, events: list[EventRaised], reason: DeadLetterReason) -> None:
+        self._dead_letters.extend(
+            dead_letter(self.row.instance_id, event, self._now, reason) for event in events
+        )
+
+
+def dead_letter(instance_id: str, event: EventRaised, now: int, reason: DeadLetterReason) -> DeadLetter:
+    return DeadLetter(instance_id, event.name, event.input, event.event_id, event.timestamp, now, reason)
+
+
+def _started_of(history: Iterable[HistoryEvent]) -> ExecutionStarted | None:
+    return next((event for event in history if isinstance(event, ExecutionStarted)), None)
+
+
+def _failed_tasks(orchestrator: Orchestrator, instance_id: str, history: list[HistoryEvent]) -> list[int]:
+    try:
+        return Execution(orchestrator, instance_id, history).failed_tasks()
+    except NonDeterminismError:
+        return []  # it failed because of just that; the code may have been mended since
+
+
+def _result_event(message: TaskDone) -> HistoryEvent:
+    task_id, failure = message.task_id, message.failure
+    if message.is_child:
+        if failure is not None:
+            return SubOrchestrationInstanceFailed(task_id, failure)
+        return SubOrchestrationInstanceCompleted(task_id, message.result)
+    return TaskFailed(task_id, failure) if failure is not None else TaskCompleted(task_id, message.result)
+
+
+def _spelling(into: Any) -> str | None:
+    if into is None:
+        return None
+    return into.__qualname__ if isinstance(into, type) else str(into)

@@ -1,0 +1,94 @@
+"""What can be said to an instance. A message that one instance sends to another may be stored, so all are Structs."""
+
+import msgspec
+
+from bide.model.failure import FailureDetails
+from bide.model.instance import IdReusePolicy
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """Base of all messages; `instance_id` is whom it is for."""
+
+    instance_id: str
+
+
+class StartInstance(Message, frozen=True, kw_only=True):
+    """Start an orchestration. `is_new_id`: the id was made just now, so nothing can be stored under it."""
+
+    name: str
+    execution_id: str
+    input: str | None = None
+    start_at: int | None = None
+    reuse: IdReusePolicy = IdReusePolicy.REPLACE_ENDED
+    version: str | None = None
+    tags: dict[str, str] | None = None
+    parent_instance_id: str | None = None
+    parent_task_id: int | None = None
+    parent_execution_id: str | None = None
+    is_new_id: bool = False
+
+
+class RaiseEvent(Message, frozen=True, kw_only=True):
+    name: str
+    input: str | None = None
+    event_id: str | None = None
+
+
+class Terminate(Message, frozen=True, kw_only=True):
+    reason: str | None = None
+    recursive: bool = False
+
+
+class Suspend(Message, frozen=True, kw_only=True):
+    reason: str | None = None
+
+
+class Resume(Message, frozen=True, kw_only=True):
+    reason: str | None = None
+
+
+class Rewind(Message, frozen=True, kw_only=True):
+    reason: str | None = None
+
+
+class Purge(Message, frozen=True, kw_only=True):
+    """Remove the instance; one that has not ended only with `force`."""
+
+    force: bool = False
+
+
+class TaskDone(Message, frozen=True, kw_only=True):
+    """An activity or a sub-orchestration has ended, with a result or a failure.
+
+    Dropped when `execution_id` is not the current one: the task belonged to an earlier generation.
+    """
+
+    execution_id: str
+    task_id: int
+    result: str | None = None
+    failure: FailureDetails | None = None
+    is_child: bool = False
+
+
+class TimersDue(Message, frozen=True, kw_only=True):
+    """The clock has reached the instance's next timer."""
+
+
+class Begin(Message, frozen=True, kw_only=True):
+    """Run the first turn of the generation that continue_as_new made."""
+
+
+AnyMessage = (
+    StartInstance | RaiseEvent | Terminate | Suspend | Resume | Rewind | Purge | TaskDone | TimersDue | Begin
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
+
+
+def encode_message(message: AnyMessage) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode_message(data: bytes) -> AnyMessage:
+    return _decoder.decode(data)

@@ -1,0 +1,65 @@
+"""Which names and ids are allowed, and what a registered function is called."""
+
+from collections.abc import Callable
+from typing import Any
+
+from bide.errors import InvalidIdError
+
+MAX_ID_LENGTH = 256
+"""As in the Durable Functions extension (`DurableClient.cs`; the documentation says 100)."""
+MAX_EVENT_NAME_LENGTH = 300
+"""As in durabletask-mssql, where names are varchar(300)."""
+NAME_ATTRIBUTE = "__bide_name__"
+"""Where the decorators note the name under which a function is registered."""
+
+_FORBIDDEN = frozenset("/\\#?")
+
+
+def check_instance_id(instance_id: str) -> str:
+    """Return `instance_id` if it may be one.
+
+    1 to 256 characters, no control characters, none of `/ \\ # ?`, no `@` in front (Durable Functions:
+    those would break its URLs, or name an entity). Raises `InvalidIdError`.
+    """
+    if not isinstance(instance_id, str) or not instance_id:
+        raise InvalidIdError(f"An instance id must be a non-empty string, not {instance_id!r}.")
+    if len(instance_id) > MAX_ID_LENGTH:
+        raise InvalidIdError(
+            f"An instance id may have {MAX_ID_LENGTH} characters, this one has {len(instance_id)}."
+        )
+    if instance_id[0] == "@":
+        raise InvalidIdError(f"Instance id {instance_id!r} starts with '@', which is kept for entities.")
+    if not instance_id.isprintable() or not _FORBIDDEN.isdisjoint(instance_id):
+        raise InvalidIdError(f"Instance id {instance_id!r} has a control character or one of / \\ # ?.")
+    return instance_id
+
+
+def check_event_name(name: str) -> str:
+    """Return `name` if it may name an event: 1 to 300 characters, of any kind but blank. Raises `InvalidIdError`."""
+    if not isinstance(name, str) or not name or name.isspace():
+        raise InvalidIdError(f"An event name must be a non-empty string, not {name!r}.")
+    if len(name) > MAX_EVENT_NAME_LENGTH:
+        raise InvalidIdError(
+            f"An event name may have {MAX_EVENT_NAME_LENGTH} characters, this one has {len(name)}."
+        )
+    if "\0" in name or not _is_encodable(name):
+        raise InvalidIdError(f"Event name {name!r} has a NUL or a lone surrogate.")
+    return name
+
+
+def registered_name(target: str | Callable[..., Any]) -> str:
+    """Return the name of an orchestrator or activity given by name or as the (decorated) function."""
+    if isinstance(target, str):
+        return target
+    name = getattr(target, NAME_ATTRIBUTE, None) or getattr(target, "__name__", None)
+    if not isinstance(name, str):
+        raise InvalidIdError(f"{target!r} is neither a name nor a function.")
+    return name
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
