@@ -1,0 +1,115 @@
+"""Durable orchestrations that wait for external events."""
+
+from typing import TYPE_CHECKING, Any
+
+from bide.app import App, Blueprint
+from bide.client.base import (
+    Client,
+    DeadEvent,
+    HistoryEntry,
+    OpenWait,
+    OrchestrationStatus,
+    RaisedEvent,
+    ResultPage,
+)
+from bide.core.context import OrchestrationContext
+from bide.core.retry import RetryOptions
+from bide.core.tasks import Task
+from bide.errors import (
+    BideError,
+    ConfigurationError,
+    EventPayloadError,
+    HubClosedError,
+    HubUnreachableError,
+    InstanceEndedError,
+    InstanceError,
+    InstanceExistsError,
+    InstanceNotFoundError,
+    InstanceStateError,
+    InvalidIdError,
+    InvalidInputError,
+    NonDeterminismError,
+    OrchestrationError,
+    OrchestratorContractError,
+    OrchestratorNotFoundError,
+    PayloadNotSerializableError,
+    PayloadTooLargeError,
+    RemoteError,
+    StoreCorruptError,
+    StoreError,
+    StoreLockedError,
+    StoreUnavailableError,
+    StoreVersionError,
+    TaskFailedError,
+    UnauthorizedError,
+)
+from bide.hub import Hub
+from bide.model.failure import FailureDetails
+from bide.model.instance import DeadLetterReason, IdReusePolicy, OrchestrationRuntimeStatus
+
+if TYPE_CHECKING:
+    from bide.client.http import connect
+    from bide.client.http_sync import connect_sync
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "App",
+    "BideError",
+    "Blueprint",
+    "Client",
+    "ConfigurationError",
+    "DeadEvent",
+    "DeadLetterReason",
+    "EventPayloadError",
+    "FailureDetails",
+    "HistoryEntry",
+    "Hub",
+    "HubClosedError",
+    "HubUnreachableError",
+    "IdReusePolicy",
+    "InstanceEndedError",
+    "InstanceError",
+    "InstanceExistsError",
+    "InstanceNotFoundError",
+    "InstanceStateError",
+    "InvalidIdError",
+    "InvalidInputError",
+    "NonDeterminismError",
+    "OpenWait",
+    "OrchestrationContext",
+    "OrchestrationError",
+    "OrchestrationRuntimeStatus",
+    "OrchestrationStatus",
+    "OrchestratorContractError",
+    "OrchestratorNotFoundError",
+    "PayloadNotSerializableError",
+    "PayloadTooLargeError",
+    "RaisedEvent",
+    "RemoteError",
+    "ResultPage",
+    "RetryOptions",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreLockedError",
+    "StoreUnavailableError",
+    "StoreVersionError",
+    "Task",
+    "TaskFailedError",
+    "UnauthorizedError",
+    "connect",
+    "connect_sync",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the HTTP clients when they are first used: httpx is half of the import time."""
+    if name == "connect":
+        from bide.client.http import connect  # noqa: PLC0415
+
+        return connect
+    if name == "connect_sync":
+        from bide.client.http_sync import connect_sync  # noqa: PLC0415
+
+        return connect_sync
+    raise AttributeError(f"module 'bide' has no attribute {name!r}")

@@ -19,7 +19,7 @@ from uuid import UUID, uuid5
 
 from bide.core.context import NO_DEFAULT, OrchestrationContext
 from bide.core.history import effective_history
-from bide.core.mailbox import Mailbox, event_key
+from bide.core.mailbox import Mailbox
 from bide.core.orchestrator import Finished, Orchestrator, Steps, location_of, start
 from bide.core.tasks import PENDING, ActivityTask, EventTask, Task, TimerTask, failed_leaves, open_waits
 from bide.errors import EventPayloadError, NonDeterminismError, OrchestratorContractError, TaskFailedError
@@ -46,6 +46,7 @@ from bide.model.events import (
     TimerFired,
 )
 from bide.model.failure import FailureDetails, failure_of
+from bide.model.names import event_key
 
 _UUID_NAMESPACE = UUID("5bf3dc27-d91d-5ea7-9c3e-9f1f2ae7c309")
 """uuid5(NAMESPACE_OID, "9e952958-5e33-4daf-827f-2fa12937b875"), as azure-functions-durable and durabletask have it."""

@@ -231,10 +231,12 @@ class Instance:
         failure = FailureDetails("TerminatedError", message.reason or "The sub-orchestration was terminated")
         self._end(_TERMINATED, encode_payload(message.reason), failure)
 
-    def rewind(self, reason: str | None, orchestrator: Orchestrator, history: list[HistoryEvent]) -> None:
+    def rewind(
+        self, reason: str | None, orchestrator: Orchestrator, history: list[HistoryEvent], seq: int
+    ) -> None:
         """Take up a Failed instance: what made it fail is tried anew.
 
-        `history` is all of it. Raises `InstanceStateError` when it is not Failed, `NonDeterminismError` when the code no
+        `history` is all of it, `seq` the number of the next turn. Raises `InstanceStateError` when it is not Failed, `NonDeterminismError` when the code no
         longer fits the history; then nothing has changed.
         """
         if self.row.status is not _FAILED:
@@ -247,6 +249,7 @@ class Instance:
         )
         self._events.extend(taken_up)
         self._is_stamped = True
+        self._seq = seq
         self._set_running()
         self.row.output = self.row.failure = self.row.ended_at = None
         self._new_activities.extend(self.activities.values())

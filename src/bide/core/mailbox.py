@@ -9,11 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from bide.model.events import EventRaised
-
-
-def event_key(name: str) -> str:
-    """Fold an event name so that spellings which differ by case only are one."""
-    return name.casefold()
+from bide.model.names import event_key
 
 
 class Mailbox:

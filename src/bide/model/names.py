@@ -47,6 +47,11 @@ def check_event_name(name: str) -> str:
     return name
 
 
+def event_key(name: str) -> str:
+    """Fold an event name so that spellings which differ by case only are one."""
+    return name.casefold()
+
+
 def registered_name(target: str | Callable[..., Any]) -> str:
     """Return the name of an orchestrator or activity given by name or as the (decorated) function."""
     if isinstance(target, str):

@@ -1,0 +1,174 @@
+"""`App` and `Blueprint`: decorators that put functions under a name.
+
+A decorated function stays what it was and can be called, and tested, as before. Its name is its `__name__` unless the
+decorator gets another one.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, TypeVar, overload
+
+from bide.errors import ConfigurationError
+from bide.model.codec import decode_payload
+from bide.model.names import NAME_ATTRIBUTE
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class RegisteredOrchestrator:
+    """An orchestrator under its name (`core.orchestrator.Orchestrator`)."""
+
+    name: str
+    function: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Activity:
+    """An activity under its name.
+
+    The function takes one argument, the input, or none. The input is converted to the argument's annotation.
+    """
+
+    name: str
+    function: Callable[..., Any]
+
+    @cached_property
+    def is_async(self) -> bool:
+        return inspect.iscoroutinefunction(self.function)
+
+    def arguments(self, payload: str | None) -> tuple[Any, ...]:
+        """Decode the input into the arguments of a call. Raises `ValueError` when it does not fit."""
+        parameter = self._parameter
+        if parameter is None:
+            return ()
+        if payload is None and parameter.default is not inspect.Parameter.empty:
+            return ()
+        return (decode_payload(payload, self._input_type),)
+
+    @cached_property
+    def _parameter(self) -> inspect.Parameter | None:
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = [p for p in inspect.signature(self.function).parameters.values() if p.kind in kinds]
+        return parameters[0] if parameters else None
+
+    @cached_property
+    def _input_type(self) -> Any:
+        if self._parameter is None:
+            return None
+        annotations = inspect.get_annotations(inspect.unwrap(self.function), eval_str=True)
+        return annotations.get(self._parameter.name)
+
+
+class Blueprint:
+    """A group of orchestrators and activities, to be registered with an `App` (or with another blueprint)."""
+
+    def __init__(self) -> None:
+        self._orchestrators: dict[str, RegisteredOrchestrator] = {}
+        self._activities: dict[str, Activity] = {}
+
+    @property
+    def orchestrators(self) -> Mapping[str, RegisteredOrchestrator]:
+        return MappingProxyType(self._orchestrators)
+
+    @property
+    def activities(self) -> Mapping[str, Activity]:
+        return MappingProxyType(self._activities)
+
+    @overload
+    def orchestrator(self, function: F, /) -> F: ...
+    @overload
+    def orchestrator(self, *, name: str | None = None) -> Callable[[F], F]: ...
+    def orchestrator(self, function: F | None = None, /, *, name: str | None = None) -> F | Callable[[F], F]:
+        """Register an orchestrator: a generator function or an `async def` that takes the context.
+
+        Raises `ConfigurationError` when the name is taken, or the function cannot be an orchestrator.
+        """
+
+        def register(function: F) -> F:
+            _check_orchestrator(function)
+            orchestrator = RegisteredOrchestrator(_name(function, name), function)
+            self._add(self._orchestrators, "orchestrator", orchestrator)
+            return function
+
+        return register if function is None else register(function)
+
+    @overload
+    def activity(self, function: F, /) -> F: ...
+    @overload
+    def activity(self, *, name: str | None = None) -> Callable[[F], F]: ...
+    def activity(self, function: F | None = None, /, *, name: str | None = None) -> F | Callable[[F], F]:
+        """Register an activity: an ordinary function (run in a thread) or an `async def` (run on the event loop).
+
+        Raises `ConfigurationError` when the name is taken, or the function wants more than one argument.
+        """
+
+        def register(function: F) -> F:
+            _check_activity(function)
+            self._add(self._activities, "activity", Activity(_name(function, name), function))
+            return function
+
+        return register if function is None else register(function)
+
+    def register_blueprint(self, blueprint: "Blueprint") -> None:
+        """Take over everything that `blueprint` holds now. Raises `ConfigurationError` when a name is taken."""
+        for orchestrator in blueprint.orchestrators.values():
+            self._add(self._orchestrators, "orchestrator", orchestrator)
+        for activity in blueprint.activities.values():
+            self._add(self._activities, "activity", activity)
+
+    def _add(self, table: dict[str, Any], kind: str, entry: RegisteredOrchestrator | Activity) -> None:
+        taken = table.get(entry.name)
+        if taken is not None and taken.function is not entry.function:
+            raise ConfigurationError(
+                f"There is already an {kind} named {entry.name!r}, in {taken.function.__module__}. "
+                f"Give one of them another name: @app.{kind}(name=…)."
+            )
+        table[entry.name] = entry
+
+
+class App(Blueprint):
+    """An application: what a hub runs.
+
+    `version` is given to new instances that are started without one; they see it as `context.version`.
+    """
+
+    def __init__(self, *, version: str | None = None) -> None:
+        super().__init__()
+        self.version = version
+
+
+def _name(function: Callable[..., Any], name: str | None) -> str:
+    chosen = name or function.__name__
+    if not chosen.isprintable() or "/" in chosen:
+        raise ConfigurationError(f"{chosen!r} cannot be a name: it has a slash or a character that does not print.")
+    setattr(function, NAME_ATTRIBUTE, chosen)
+    return chosen
+
+
+def _check_orchestrator(function: Callable[..., Any]) -> None:
+    if inspect.isasyncgenfunction(function):
+        raise ConfigurationError(
+            f"{function.__qualname__} is an async generator. Write 'async def' with 'await', or 'def' with 'yield'."
+        )
+    if not inspect.signature(function).parameters:
+        raise ConfigurationError(f"Orchestrator {function.__qualname__} must take the context as its argument.")
+
+
+def _check_activity(function: Callable[..., Any]) -> None:
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ConfigurationError(f"Activity {function.__qualname__} is a generator; an activity returns one value.")
+    required = [
+        parameter
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.default is inspect.Parameter.empty
+        and parameter.kind not in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    ]
+    if len(required) > 1:
+        raise ConfigurationError(
+            f"Activity {function.__qualname__} wants {len(required)} arguments, and gets one, its input. "
+            "Pass a list, a dict or a dataclass."
+        )

@@ -1,0 +1,26 @@
+"""`Hub`: an app, a store and everything between them, running inside this process's event loop."""
+
+from typing import Any
+
+from bide.runtime.engine import Engine
+
+
+class Hub(Engine):
+    """Runs an app on a store.
+
+    ::
+
+        async with bide.Hub(app, store="sqlite:///bide.db") as hub:
+            instance_id = await hub.client.start_new(permit, client_input="A-17")
+
+    `store` is a URL (`sqlite:///file.db`, `memory:`) or a `Store`. `clock` replaces the machine's clock, for tests.
+    `max_payload_bytes` bounds one input, result or event as JSON text; `max_resident` how many instances stay in memory between
+    turns; `activity_threads` how many plain-function activities run at a time. With `retention` ended
+    instances and dead letters older than that are removed. Nothing but speed depends on `max_resident`.
+    """
+
+    def asgi(self, *, key: str | None = None) -> Any:
+        """Return an ASGI app with the HTTP API, to serve or to mount; requests need `key` when one is given."""
+        from bide.http.routes import create_app  # noqa: PLC0415  (Starlette only for those who serve)
+
+        return create_app(self.client, key=key, hub_name=self.name)

@@ -1,0 +1,110 @@
+"""Puts the parts of a running hub together: store, partition, activities, timers, client."""
+
+import asyncio
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from bide.app import App
+from bide.client.base import Client
+from bide.errors import HubClosedError
+from bide.model.clock import Clock
+from bide.runtime.activities import ActivityRunner
+from bide.runtime.clock import SystemClock
+from bide.runtime.ids import IdSource
+from bide.runtime.local import Completions, LocalClient
+from bide.runtime.partition import Partition
+from bide.runtime.retention import Retention
+from bide.store import Store, open_store
+
+DEFAULT_MAX_PAYLOAD_BYTES = 1 << 20
+DEFAULT_MAX_RESIDENT = 10_000
+DEFAULT_THREADS = 32
+
+
+class Engine:
+    """A running hub without its HTTP face; see `bide.Hub`."""
+
+    def __init__(
+        self,
+        app: App,
+        store: str | Store = "sqlite:///bide.db",
+        *,
+        name: str = "bide",
+        clock: Clock | None = None,
+        max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
+        max_resident: int = DEFAULT_MAX_RESIDENT,
+        activity_threads: int = DEFAULT_THREADS,
+        retention: timedelta | None = None,
+    ) -> None:
+        self.app = app
+        self.name = name
+        self.store = open_store(store) if isinstance(store, str) else store
+        self._clock = clock if clock is not None else SystemClock()
+        self._limit = max_payload_bytes
+        self._max_resident = max_resident
+        self._threads = activity_threads
+        self._retention = retention
+        self._client: LocalClient | None = None
+        self._partition: Partition | None = None
+        self._activities: ActivityRunner | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def client(self) -> Client:
+        """The client in this process. Raises `HubClosedError` while the hub is not running."""
+        if self._client is None:
+            raise HubClosedError("The hub is not running; use 'async with Hub(…) as hub:'.")
+        return self._client
+
+    @property
+    def partition(self) -> Partition:
+        """The loop that owns the store. Raises `HubClosedError` while the hub is not running."""
+        if self._partition is None:
+            raise HubClosedError("The hub is not running; use 'async with Hub(…) as hub:'.")
+        return self._partition
+
+    async def __aenter__(self) -> Self:
+        await self.store.open()
+        try:
+            await self._start()
+        except BaseException:
+            await self.store.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _start(self) -> None:
+        completions = Completions()
+        partition = Partition(
+            self.app, self.store, self._clock, max_resident=self._max_resident, on_ended=completions.notify
+        )
+        partition.activities = self._activities = ActivityRunner(
+            self.app.activities.get, partition.post, threads=self._threads, limit=self._limit
+        )
+        client = LocalClient(partition, self.store, self._clock, IdSource(), completions, self._limit)
+        await partition.start()
+        self._partition, self._client = partition, client
+        self._tasks = [asyncio.create_task(partition.run(), name="bide-partition")]
+        if self._retention is not None:
+            duty = Retention(client, self.store, self._clock, self._retention)
+            self._tasks.append(asyncio.create_task(duty.run(), name="bide-retention"))
+
+    async def close(self) -> None:
+        """Finish what was accepted and close the store. Activities that still run are run again at the next start."""
+        partition, self._partition, self._client = self._partition, None, None
+        if partition is None:
+            return
+        loop, *duties = self._tasks
+        for duty in duties:
+            duty.cancel()
+        await asyncio.gather(*duties, return_exceptions=True)
+        assert self._activities is not None
+        await self._activities.close()
+        partition.close()
+        await loop
+        await self.store.close()

@@ -1,0 +1,349 @@
+"""The client in the hub's own process: verbs become messages to the partition, or queries to the store."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from bide.client.base import (
+    DEFAULT_PAGE_SIZE,
+    Client,
+    DeadEvent,
+    HistoryEntry,
+    OpenWait,
+    OrchestrationStatus,
+    RaisedEvent,
+    ResultPage,
+    optional_datetime,
+)
+from bide.errors import InstanceNotFoundError
+from bide.model.clock import Clock, span_micros, to_datetime, to_micros
+from bide.model.codec import decode_payload, decode_turn, encode_payload
+from bide.model.commit import Turn
+from bide.model.events import ExecutionStarted, OrchestratorStarted
+from bide.model.instance import (
+    ENDED,
+    DeadLetter,
+    IdReusePolicy,
+    OrchestrationRuntimeStatus,
+    Wait,
+)
+from bide.model.messages import Purge, RaiseEvent, Resume, Rewind, StartInstance, Suspend, Terminate
+from bide.model.names import check_event_name, check_instance_id, registered_name
+from bide.runtime.ids import IdSource
+from bide.runtime.partition import Partition
+from bide.store.base import InstanceFilter, StatusRecord, Store
+
+_PURGED_AT_A_TIME = 200
+
+
+class Completions:
+    """Who waits for which instance to end."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+
+    def register(self, instance_id: str) -> "asyncio.Future[None]":
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(instance_id, []).append(future)
+        return future
+
+    def forget(self, instance_id: str, future: "asyncio.Future[None]") -> None:
+        waiting = self._waiting.get(instance_id, [])
+        if future in waiting:
+            waiting.remove(future)
+        if not waiting:
+            self._waiting.pop(instance_id, None)
+
+    def notify(self, instance_id: str) -> None:
+        for future in self._waiting.pop(instance_id, ()):
+            if not future.done():
+                future.set_result(None)
+
+
+class LocalClient(Client):
+    """`Client` in process; see there for what the verbs promise."""
+
+    def __init__(
+        self, partition: Partition, store: Store, clock: Clock, ids: IdSource, completions: Completions, limit: int
+    ) -> None:
+        """`limit` is the largest payload in bytes."""
+        self._partition = partition
+        self._store = store
+        self._clock = clock
+        self._ids = ids
+        self._completions = completions
+        self._limit = limit
+
+    async def start_new(
+        self,
+        orchestrator: str | Callable[..., Any],
+        instance_id: str | None = None,
+        client_input: Any = None,
+        *,
+        start_at: datetime | timedelta | None = None,
+        id_reuse: IdReusePolicy = IdReusePolicy.REPLACE_ENDED,
+        version: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        execution_id = self._ids.new_id()
+        message = StartInstance(
+            instance_id=execution_id if instance_id is None else check_instance_id(instance_id),
+            name=registered_name(orchestrator),
+            execution_id=execution_id,
+            input=encode_payload(client_input, "The input", self._limit),
+            start_at=self._time(start_at),
+            reuse=IdReusePolicy(id_reuse),
+            version=version,
+            tags=dict(tags) if tags else None,
+            is_new_id=instance_id is None,
+        )
+        await self._partition.ask(message)
+        return message.instance_id
+
+    async def raise_event(
+        self, instance_id: str, name: str, data: Any = None, *, event_id: str | None = None
+    ) -> RaisedEvent:
+        check_event_name(name)
+        text = encode_payload(data, f"The data of event {name!r}", self._limit)
+        message = RaiseEvent(instance_id=instance_id, name=name, input=text, event_id=event_id)
+        is_duplicate = await self._partition.ask(message)
+        return RaisedEvent(instance_id=instance_id, name=name, event_id=event_id, is_duplicate=is_duplicate)
+
+    async def get_status(
+        self, instance_id: str, *, show_history: bool = False, show_input: bool = True
+    ) -> OrchestrationStatus:
+        record = await self._record(instance_id)
+        waits = await self._store.waits(instance_id=instance_id, limit=1000)
+        history = await self.get_history(instance_id) if show_history else None
+        return _status(record, show_input=show_input, waits=tuple(map(_open_wait, waits.items)), history=history)
+
+    async def get_status_by(
+        self,
+        *,
+        runtime_status: Iterable[OrchestrationRuntimeStatus] | None = None,
+        created_time_from: datetime | None = None,
+        created_time_to: datetime | None = None,
+        instance_id_prefix: str | None = None,
+        name: str | None = None,
+        waiting_for: str | None = None,
+        show_input: bool = True,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        continuation_token: str | None = None,
+    ) -> ResultPage[OrchestrationStatus]:
+        where = InstanceFilter(
+            statuses=frozenset(runtime_status) if runtime_status is not None else None,
+            created_from=_optional_micros(created_time_from),
+            created_to=_optional_micros(created_time_to),
+            id_prefix=instance_id_prefix,
+            name=name,
+            waiting_for=waiting_for,
+        )
+        page = await self._store.query(where, limit=page_size, token=continuation_token)
+        items = tuple(_status(record, show_input=show_input) for record in page.items)
+        return ResultPage(items, page.continuation_token)
+
+    async def wait_for_completion(
+        self, instance_id: str, *, timeout: timedelta | float | None = None  # noqa: ASYNC109  (as in the protocol)
+    ) -> OrchestrationStatus:
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        ended = self._completions.register(instance_id)
+        try:
+            if self._partition.resident(instance_id) is None:
+                status = await self.get_status(instance_id)
+                if status.runtime_status.is_ended:
+                    return status
+            if seconds is None:
+                await ended
+            else:
+                await self._until(ended, seconds, instance_id)
+        finally:
+            self._completions.forget(instance_id, ended)
+        return await self.get_status(instance_id)
+
+    async def _until(self, ended: "asyncio.Future[None]", seconds: float, instance_id: str) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await ended
+        except TimeoutError:
+            raise TimeoutError(f"Instance {instance_id!r} has not ended after {seconds:g} s") from None
+
+    async def terminate(self, instance_id: str, reason: str | None = None, *, recursive: bool = False) -> None:
+        await self._partition.ask(Terminate(instance_id=instance_id, reason=reason, recursive=recursive))
+
+    async def suspend(self, instance_id: str, reason: str | None = None) -> None:
+        await self._partition.ask(Suspend(instance_id=instance_id, reason=reason))
+
+    async def resume(self, instance_id: str, reason: str | None = None) -> None:
+        await self._partition.ask(Resume(instance_id=instance_id, reason=reason))
+
+    async def rewind(self, instance_id: str, reason: str | None = None) -> None:
+        await self._partition.ask(Rewind(instance_id=instance_id, reason=reason))
+
+    async def restart(self, instance_id: str, *, restart_with_new_instance_id: bool = True) -> str:
+        record = await self._record(instance_id)
+        started = _started(record)
+        execution_id = self._ids.new_id()
+        message = StartInstance(
+            instance_id=execution_id if restart_with_new_instance_id else instance_id,
+            name=record.row.name,
+            execution_id=execution_id,
+            input=started.input,
+            tags=started.tags,
+            is_new_id=restart_with_new_instance_id,
+        )
+        await self._partition.ask(message)
+        return message.instance_id
+
+    async def purge(self, instance_id: str, *, force: bool = False, recursive: bool = False) -> int:
+        children = await self._descendants(instance_id) if recursive else []
+        await self._partition.ask(Purge(instance_id=instance_id, force=force))
+        return 1 + await self._purge_all(children, force=force)
+
+    async def purge_by(
+        self,
+        *,
+        created_time_from: datetime | None = None,
+        created_time_to: datetime | None = None,
+        runtime_status: Iterable[OrchestrationRuntimeStatus] | None = None,
+    ) -> int:
+        statuses = ENDED if runtime_status is None else ENDED & frozenset(runtime_status)
+        where = InstanceFilter(
+            statuses=statuses,
+            created_from=_optional_micros(created_time_from),
+            created_to=_optional_micros(created_time_to),
+        )
+        return await self.purge_where(where) if statuses else 0
+
+    async def purge_where(self, where: InstanceFilter) -> int:
+        """Remove the ended instances that match; see `purge_by`."""
+        removed, token = 0, None
+        while True:
+            page = await self._store.query(where, limit=_PURGED_AT_A_TIME, token=token)
+            removed += await self._purge_all([record.row.instance_id for record in page.items], force=False)
+            token = page.continuation_token
+            if token is None:
+                return removed
+
+    async def get_history(self, instance_id: str) -> tuple[HistoryEntry, ...]:
+        turns = await self._store.turns(instance_id)
+        if not turns:
+            raise InstanceNotFoundError(instance_id)
+        return tuple(_entries(turns))
+
+    async def waits(
+        self,
+        *,
+        instance_id: str | None = None,
+        name: str | None = None,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        continuation_token: str | None = None,
+    ) -> ResultPage[OpenWait]:
+        page = await self._store.waits(instance_id=instance_id, name=name, limit=page_size, token=continuation_token)
+        return ResultPage(tuple(map(_open_wait, page.items)), page.continuation_token)
+
+    async def dead_letters(
+        self,
+        *,
+        instance_id: str | None = None,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        continuation_token: str | None = None,
+    ) -> ResultPage[DeadEvent]:
+        page = await self._store.dead_letters(instance_id=instance_id, limit=page_size, token=continuation_token)
+        return ResultPage(tuple(map(_dead_event, page.items)), page.continuation_token)
+
+    async def _record(self, instance_id: str) -> StatusRecord:
+        record = await self._store.get(instance_id)
+        if record is None:
+            raise InstanceNotFoundError(instance_id)
+        return record
+
+    async def _descendants(self, instance_id: str) -> list[str]:
+        found: list[str] = []
+        level = [instance_id]
+        while level := await self._store.children(level):
+            found.extend(level)
+        return found
+
+    async def _purge_all(self, instance_ids: Iterable[str], *, force: bool) -> int:
+        asked = [self._partition.ask(Purge(instance_id=each, force=force)) for each in instance_ids]
+        results = await asyncio.gather(*asked, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, InstanceNotFoundError):
+                raise result
+        return sum(not isinstance(result, BaseException) for result in results)
+
+    def _time(self, start_at: datetime | timedelta | None) -> int | None:
+        if isinstance(start_at, timedelta):
+            return self._clock.now() + span_micros(start_at)
+        return _optional_micros(start_at)
+
+
+def _optional_micros(value: datetime | None) -> int | None:
+    return None if value is None else to_micros(value)
+
+
+def _started(record: StatusRecord) -> ExecutionStarted:
+    started = decode_turn(record.started)[0]
+    assert isinstance(started, ExecutionStarted)
+    return started
+
+
+def _status(
+    record: StatusRecord,
+    *,
+    show_input: bool,
+    waits: tuple[OpenWait, ...] = (),
+    history: tuple[HistoryEntry, ...] | None = None,
+) -> OrchestrationStatus:
+    row = record.row
+    return OrchestrationStatus(
+        instance_id=row.instance_id,
+        name=row.name,
+        runtime_status=row.status,
+        created_time=to_datetime(row.created_at),
+        last_updated_time=to_datetime(record.updated_at),
+        input=decode_payload(_started(record).input) if show_input else None,
+        output=decode_payload(row.output),
+        custom_status=decode_payload(row.custom_status),
+        failure=row.failure,
+        version=row.version,
+        tags=row.tags or {},
+        parent_instance_id=row.parent_instance_id,
+        generation=row.generation,
+        scheduled_start_time=optional_datetime(row.start_at),
+        waits=waits,
+        buffered=row.buffered or {},
+        history=history,
+    )
+
+
+def _entries(turns: list[Turn]) -> Iterable[HistoryEntry]:
+    for turn in turns:
+        timestamp = to_datetime(turn.at)
+        for event in decode_turn(turn.data):
+            if isinstance(event, OrchestratorStarted):
+                timestamp = to_datetime(event.timestamp)
+            yield HistoryEntry(turn.seq, timestamp, event)
+
+
+def _open_wait(wait: Wait) -> OpenWait:
+    return OpenWait(
+        instance_id=wait.instance_id,
+        name=wait.name,
+        since=to_datetime(wait.since),
+        deadline=optional_datetime(wait.deadline),
+        type=wait.type,
+    )
+
+
+def _dead_event(letter: DeadLetter) -> DeadEvent:
+    return DeadEvent(
+        instance_id=letter.instance_id,
+        name=letter.name,
+        data=decode_payload(letter.input),
+        event_id=letter.event_id,
+        raised_at=to_datetime(letter.raised_at),
+        recorded_at=to_datetime(letter.recorded_at),
+        reason=letter.reason,
+    )

@@ -1,0 +1,612 @@
+"""The loop: messages in, one durable batch a pass, effects after it.
+
+A pass takes the messages that are there (bounded), reads the cold instances among their targets in one go, tells each
+instance its messages, and hands all commits to the store as one batch. Messages that instances send to each other are
+handled in the same pass; what does not fit any more is stored with the batch as the inbox. While a batch is
+being written the next pass already runs, on the state in memory. Its effects (answers to callers, activities, wake-ups)
+are released when the batch is durable, in order.
+
+When a batch cannot be written, nothing that rests on it may stand: callers of all passes under way get
+`StoreUnavailableError`, all instances are dropped from memory, and the loop goes on from what the store holds.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from bide.app import App
+from bide.core.instance import Instance, dead_letter
+from bide.errors import (
+    BideError,
+    HubClosedError,
+    InstanceEndedError,
+    InstanceExistsError,
+    InstanceNotFoundError,
+    InstanceStateError,
+    OrchestratorNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+)
+from bide.model.clock import Clock
+from bide.model.codec import decode_turn
+from bide.model.commit import Batch, Commit, Turn
+from bide.model.events import EventRaised, HistoryEvent, TaskScheduled
+from bide.model.failure import FailureDetails
+from bide.model.instance import DeadLetterReason, IdReusePolicy, InstanceRow
+from bide.model.messages import (
+    AnyMessage,
+    Begin,
+    Purge,
+    RaiseEvent,
+    Resume,
+    Rewind,
+    StartInstance,
+    Suspend,
+    TaskDone,
+    Terminate,
+    TimersDue,
+    decode_message,
+    encode_message,
+)
+from bide.runtime.activities import ActivityRunner
+from bide.runtime.timers import Timers
+from bide.store.base import Store
+
+_log = logging.getLogger("bide.partition")
+
+MESSAGES_PER_PASS = 256
+"""More gains no throughput and costs latency (measured at 128 to 1,024 with SQLite)."""
+BATCHES_IN_FLIGHT = 2
+"""One being written, one waiting for the writer: the writer is never idle, and no batch waits for long."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+
+
+class Envelope:
+    """A message under way: who wants the answer, and under which inbox key it is stored, if it is."""
+
+    __slots__ = ("answer", "key", "message", "reply")
+
+    def __init__(
+        self, message: AnyMessage, reply: "asyncio.Future[Any] | None" = None, key: int | None = None
+    ) -> None:
+        self.message = message
+        self.reply = reply
+        self.key = key
+        self.answer: Any = None
+
+
+class _Pass:
+    """What one pass has gathered: the batch, and the effects that wait for it."""
+
+    __slots__ = ("activities", "batch", "ended", "envelopes", "instances", "wake_at")
+
+    def __init__(self) -> None:
+        self.batch = Batch(commits=[], inbox_added=[], inbox_removed=[])
+        self.envelopes: list[Envelope] = []
+        self.activities: list[tuple[str, str, TaskScheduled]] = []
+        self.instances: dict[str, Instance] = {}
+        self.ended: list[InstanceRow] = []
+        self.wake_at: int | None = None
+
+
+class Partition:
+    """Owns a store's instances. `post` and `ask` are how everything reaches them."""
+
+    def __init__(self, app: App, store: Store, clock: Clock, *, max_resident: int, on_ended: Callable[[str], None]) -> None:
+        self._app = app
+        self._store = store
+        self._clock = clock
+        self._max_resident = max_resident
+        self._on_ended = on_ended
+        self._timers = Timers(store, clock, self._post_due)
+        self._residents: OrderedDict[str, Instance] = OrderedDict()
+        self._pinned: dict[str, int] = {}  # instances with commits under way must stay
+        self._mailbox: deque[Envelope] = deque()
+        self._internal: deque[Envelope] = deque()  # from instance to instance; go first
+        self._stuck: list[Envelope] = []  # stored in the inbox; their orchestrator is not registered
+        self._uncommitted_ids: dict[tuple[int, str], int] = {}
+        self._in_flight: deque[asyncio.Future[None]] = deque()
+        self._waker: asyncio.Future[None] | None = None
+        self._last_iid = 0
+        self._last_key = 0
+        self._failed = False
+        self._failures = 0
+        self._is_closing = False
+        self.activities: ActivityRunner
+
+    # From outside
+
+    def post(self, message: AnyMessage) -> None:
+        """Deliver a message that nobody waits for."""
+        self._enqueue(Envelope(message))
+
+    def ask(self, message: AnyMessage) -> "asyncio.Future[Any]":
+        """Deliver a message; the answer comes when what it did is durable."""
+        reply = asyncio.get_running_loop().create_future()
+        if self._is_closing:
+            reply.set_exception(HubClosedError("The hub is closed."))
+        else:
+            self._enqueue(Envelope(message, reply))
+        return reply
+
+    def resident(self, instance_id: str) -> Instance | None:
+        """Return the instance if it is in memory."""
+        return self._residents.get(instance_id)
+
+    def evict(self, instance_id: str) -> bool:
+        """Drop an instance from memory, unless a commit of it is under way. Nothing changes but time."""
+        if instance_id in self._pinned or instance_id not in self._residents:
+            return False
+        self._drop(self._residents.pop(instance_id))
+        return True
+
+    @property
+    def backlog(self) -> int:
+        """How many messages wait to be handled."""
+        return len(self._mailbox) + len(self._internal)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no message waits and no commit is under way."""
+        return not self._mailbox and not self._internal and not self._in_flight
+
+    async def start(self) -> None:
+        """Take over what the store holds: undelivered messages and running activities."""
+        self._last_iid = await self._store.last_iid()
+        await self._recover()
+
+    async def run(self) -> None:
+        """Handle messages until closed."""
+        while True:
+            await self._until_work()
+            if self._is_closing and self.is_idle:
+                return
+            if self._failed:
+                await self._restart()
+            elif self._mailbox or self._internal:
+                await self._run_pass()
+
+    def close(self) -> None:
+        """Finish what has been accepted, then end `run`."""
+        self._is_closing = True
+        self._timers.close()
+        self._wake()
+
+    # The loop
+
+    def _enqueue(self, envelope: Envelope) -> None:
+        self._mailbox.append(envelope)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waker is not None and not self._waker.done():
+            self._waker.set_result(None)
+
+    async def _until_work(self) -> None:
+        """Wait until there is something to do, and room in the pipeline to do it."""
+        while not self._failed:
+            if len(self._in_flight) < BATCHES_IN_FLIGHT and (self._mailbox or self._internal):
+                return
+            if self._is_closing and self.is_idle:
+                return
+            self._waker = asyncio.get_running_loop().create_future()
+            await self._waker
+        while self._in_flight:
+            await asyncio.wait(self._in_flight)
+
+    async def _run_pass(self) -> None:
+        work = _Pass()
+        envelopes = self._take(MESSAGES_PER_PASS)
+        try:
+            room = 2 * MESSAGES_PER_PASS
+            while envelopes:
+                room -= len(envelopes)
+                await self._load(envelopes, work)
+                for envelope in envelopes:
+                    self._deliver(envelope, work)
+                self._close_turns(work)
+                envelopes = self._take_internal(max(room, 0))
+            self._store_leftovers(work)
+            self._commit(work)
+        except StoreError as error:
+            work.envelopes.extend(envelopes)
+            self._give_up(work, error)
+
+    def _take(self, limit: int) -> list[Envelope]:
+        taken = self._take_internal(limit)
+        while self._mailbox and len(taken) < limit:
+            taken.append(self._mailbox.popleft())
+        return taken
+
+    def _take_internal(self, limit: int) -> list[Envelope]:
+        return [self._internal.popleft() for _ in range(min(limit, len(self._internal)))]
+
+    def _store_leftovers(self, work: _Pass) -> None:
+        """Store messages of this pass that no turn of it handles, with the turns that sent them."""
+        for envelope in self._internal:
+            if envelope.key is None:
+                self._last_key += 1
+                envelope.key = self._last_key
+                work.batch.inbox_added.append((envelope.key, encode_message(envelope.message)))
+
+    def _commit(self, work: _Pass) -> None:
+        batch = work.batch
+        if not (batch.commits or batch.inbox_added or batch.inbox_removed):
+            self._release(work)
+            return
+        for instance_id in work.instances:
+            self._pinned[instance_id] = self._pinned.get(instance_id, 0) + 1
+        done = asyncio.ensure_future(self._store.commit(batch))
+        self._in_flight.append(done)
+        done.add_done_callback(lambda future: self._on_committed(work, future))
+
+    def _on_committed(self, work: _Pass, done: "asyncio.Future[None]") -> None:
+        self._in_flight.remove(done)
+        for instance_id in work.instances:
+            self._unpin(instance_id)
+        error = done.exception() if not done.cancelled() else StoreUnavailableError("The commit was cancelled.")
+        if error is None:
+            self._failures = 0
+            self._release(work)
+            self._evict_surplus()
+        else:
+            self._give_up(work, error)
+        self._wake()
+
+    def _release(self, work: _Pass) -> None:
+        """The batch is durable: let its effects out."""
+        for commit in work.batch.commits:
+            for event_id in commit.event_ids:
+                self._uncommitted_ids.pop((commit.iid, event_id), None)
+        for envelope in work.envelopes:
+            reply, answer = envelope.reply, envelope.answer
+            if isinstance(envelope.message, TaskDone) and not envelope.message.is_child:
+                self.activities.forget(envelope.message)
+            if reply is None or reply.done():
+                continue
+            if isinstance(answer, BaseException):
+                reply.set_exception(answer)
+            else:
+                reply.set_result(answer)
+        for row in work.ended:
+            self._on_ended(row.instance_id)
+        for instance_id, execution_id, task in work.activities:
+            self.activities.start(instance_id, execution_id, task)
+        self._timers.handled(envelope.message.instance_id for envelope in work.envelopes)
+        if work.wake_at is not None:
+            self._timers.arm(work.wake_at)
+
+    # When the store fails
+
+    def _give_up(self, work: _Pass, error: BaseException) -> None:
+        self._failed = True
+        failure = error if isinstance(error, BideError) else StoreUnavailableError(f"The store failed: {error}")
+        for envelope in work.envelopes:
+            if envelope.reply is not None:
+                if not envelope.reply.done():
+                    envelope.reply.set_exception(failure)
+            elif isinstance(envelope.message, TaskDone) and not envelope.message.is_child:
+                self._mailbox.append(envelope)  # nobody else knows the result
+        if self._failures == 0:
+            _log.error("store failed, going on from what it holds: %s", failure)
+
+    async def _restart(self) -> None:
+        """Forget everything in memory, and begin again from what the store holds."""
+        for instance in self._residents.values():
+            self._drop(instance)
+        self._residents.clear()
+        self._pinned.clear()
+        self._internal.clear()
+        self._uncommitted_ids.clear()
+        self._timers.forget()
+        self._failures += 1
+        if self._failures > 1:
+            await asyncio.sleep(min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE))
+        self._failed = False
+        try:
+            await self._recover()
+        except StoreError as error:
+            self._failed = True
+            self._refuse_all(error)
+
+    def _refuse_all(self, error: BaseException) -> None:
+        kept: deque[Envelope] = deque()
+        for envelope in self._mailbox:
+            if envelope.reply is None:
+                kept.append(envelope)
+            elif not envelope.reply.done():
+                envelope.reply.set_exception(error)
+        self._mailbox = kept
+
+    async def _recover(self) -> None:
+        self._stuck.clear()
+        for key, data in await self._store.inbox():
+            self._last_key = max(self._last_key, key)
+            self._internal.append(Envelope(decode_message(data), key=key))
+        after = 0
+        while rows := await self._store.active(after, MESSAGES_PER_PASS):
+            after = rows[-1][0]
+            for _, instance_id in rows:
+                # Loading an instance starts its open activities; the message itself does nothing.
+                self._mailbox.append(Envelope(TimersDue(instance_id=instance_id)))
+        self._timers.arm(self._clock.now())
+        self._wake()
+
+    # Instances in memory
+
+    async def _load(self, envelopes: list[Envelope], work: _Pass) -> None:
+        """Bring in the cold instances among the targets."""
+        cold = {
+            envelope.message.instance_id
+            for envelope in envelopes
+            if envelope.message.instance_id not in self._residents
+            and not (isinstance(envelope.message, StartInstance) and envelope.message.is_new_id)
+        }
+        if cold:
+            for loaded in await self._store.load(list(cold)):
+                self._admit(loaded.row, loaded.turns, work)
+        await self._find_duplicates(envelopes)
+        for envelope in envelopes:
+            if isinstance(envelope.message, Rewind):
+                if envelope.message.instance_id in self._pinned:
+                    await asyncio.wait(self._in_flight)  # its last turn must be in the store
+                envelope.answer = await self._store.turns(envelope.message.instance_id)
+        if self._failed:
+            raise StoreUnavailableError("An earlier commit failed.")
+
+    def _admit(self, row: InstanceRow, turns: list[Turn], work: _Pass) -> None:
+        orchestrator = self._app.orchestrators.get(row.name)
+        seq = turns[-1].seq + 1 if turns else 0
+        instance = Instance(row, orchestrator, _events_of(turns), seq)
+        self._residents[row.instance_id] = instance
+        work.activities.extend(
+            (row.instance_id, row.execution_id, task)
+            for task in instance.activities.values()
+            if not self.activities.is_running(row.instance_id, row.execution_id, task.task_id)
+        )
+
+    async def _find_duplicates(self, envelopes: list[Envelope]) -> None:
+        """Mark (as `answer` True) the events whose id the store has seen on their instance."""
+        pairs: dict[tuple[int, str], list[Envelope]] = {}
+        for envelope in envelopes:
+            message = envelope.message
+            if isinstance(message, RaiseEvent) and message.event_id is not None:
+                instance = self._residents.get(message.instance_id)
+                if instance is not None:
+                    pairs.setdefault((instance.row.iid, message.event_id), []).append(envelope)
+        if pairs:
+            for pair in await self._store.seen_event_ids(list(pairs)):
+                for envelope in pairs[pair]:
+                    envelope.answer = True
+
+    def _unpin(self, instance_id: str) -> None:
+        left = self._pinned.get(instance_id, 0) - 1
+        if left > 0:
+            self._pinned[instance_id] = left
+        else:
+            self._pinned.pop(instance_id, None)
+            instance = self._residents.get(instance_id)
+            if instance is not None and instance.has_ended and not instance.is_open:
+                del self._residents[instance_id]
+
+    def _evict_surplus(self) -> None:
+        surplus = len(self._residents) - self._max_resident
+        if surplus > 0:
+            for instance_id in [key for key in self._residents if key not in self._pinned][:surplus]:
+                self.evict(instance_id)
+
+    def _drop(self, instance: Instance) -> None:
+        if instance.execution is not None:
+            instance.execution.close()
+
+    # One message
+
+    def _deliver(self, envelope: Envelope, work: _Pass) -> None:
+        """Tell an instance its message, or decide without it; the answer waits for the commit."""
+        message = envelope.message
+        instance = self._residents.get(message.instance_id)
+        if instance is not None and self._lacks_code(instance, message):
+            self._set_aside(envelope, work)
+            return
+        work.envelopes.append(envelope)
+        if envelope.key is not None:
+            work.batch.inbox_removed.append(envelope.key)
+        try:
+            envelope.answer = self._HANDLERS[type(message)](self, message, instance, work, envelope.answer)
+        except BideError as error:
+            envelope.answer = error
+
+    def _open(self, instance: Instance, work: _Pass) -> Instance:
+        if not instance.is_open:
+            instance.open_turn(self._clock.now())
+            work.instances[instance.row.instance_id] = instance
+            self._residents.move_to_end(instance.row.instance_id)
+        return instance
+
+    def _close_turns(self, work: _Pass) -> None:
+        for instance in list(work.instances.values()):
+            if instance.is_open:
+                self._close_turn(instance, work)
+
+    def _close_turn(self, instance: Instance, work: _Pass) -> None:
+        result = instance.close_turn()
+        if result is None:
+            return
+        row = instance.row
+        work.batch.commits.append(result.commit)
+        work.activities.extend((row.instance_id, row.execution_id, task) for task in result.activities)
+        self._internal.extend(Envelope(message) for message in result.outbox)
+        if result.has_ended:
+            work.ended.append(row)
+        if row.next_timer_at is not None and (work.wake_at is None or row.next_timer_at < work.wake_at):
+            work.wake_at = row.next_timer_at
+
+    def _lacks_code(self, instance: Instance, message: AnyMessage) -> bool:
+        """Whether the message needs user code that is not registered here."""
+        if instance.has_ended or instance.row.name in self._app.orchestrators:
+            return False
+        return not isinstance(message, StartInstance | Purge | TimersDue)
+
+    def _set_aside(self, envelope: Envelope, work: _Pass) -> None:
+        """Keep a message durably until its orchestrator is registered again, at the next start."""
+        _log.warning("orchestrator of %r is not registered; its message is kept", envelope.message.instance_id)
+        if envelope.key is None:
+            self._last_key += 1
+            envelope.key = self._last_key
+            work.batch.inbox_added.append((envelope.key, encode_message(envelope.message)))
+        self._stuck.append(envelope)
+        if isinstance(envelope.message, RaiseEvent):
+            envelope.answer = False
+        work.envelopes.append(envelope)
+
+    def _start(self, message: StartInstance, existing: Instance | None, work: _Pass, _: Any) -> bool:
+        """Start an instance; False when the policy keeps the one that is there."""
+        orchestrator = self._app.orchestrators.get(message.name)
+        if orchestrator is None:
+            error = OrchestratorNotFoundError(message.name, self._app.orchestrators)
+            self._tell_parent(message, error)
+            raise error
+        if existing is not None:
+            status = existing.row.status.label
+            if message.reuse is IdReusePolicy.KEEP and not existing.has_ended:
+                return False
+            if message.reuse is IdReusePolicy.REJECT or (
+                message.reuse is not IdReusePolicy.REPLACE_ANY and not existing.has_ended
+            ):
+                error_ = InstanceExistsError(message.instance_id, status)
+                self._tell_parent(message, error_)
+                raise error_
+            self._remove(existing, work)
+        if message.version is None and self._app.version is not None:
+            message = _with_version(message, self._app.version)
+        self._last_iid += 1
+        instance = Instance.start(message, self._last_iid, orchestrator, self._clock.now())
+        self._residents[message.instance_id] = instance
+        work.instances[message.instance_id] = instance
+        return True
+
+    def _tell_parent(self, message: StartInstance, error: BideError) -> None:
+        if message.parent_instance_id is None or message.parent_task_id is None:
+            return
+        failure = FailureDetails(type(error).__name__, str(error), is_non_retriable=True)
+        self._internal.append(
+            Envelope(
+                TaskDone(
+                    instance_id=message.parent_instance_id,
+                    execution_id=message.parent_execution_id or "",
+                    task_id=message.parent_task_id,
+                    failure=failure,
+                    is_child=True,
+                )
+            )
+        )
+
+    def _remove(self, instance: Instance, work: _Pass) -> None:
+        """Take everything about the instance out of the store, closing its turn first."""
+        if instance.is_open:
+            self._close_turn(instance, work)
+        self._drop(instance)
+        work.batch.commits.append(Commit(iid=instance.row.iid, purge=True))
+        work.instances[instance.row.instance_id] = instance
+        self._residents.pop(instance.row.instance_id, None)
+
+    def _raise(self, message: RaiseEvent, instance: Instance | None, work: _Pass, is_known: Any) -> bool:
+        """Answer whether the event is a duplicate."""
+        if instance is None:
+            self._bury(message, DeadLetterReason.UNKNOWN_INSTANCE, work)
+            raise InstanceNotFoundError(message.instance_id)
+        if message.event_id is not None:
+            key = (instance.row.iid, message.event_id)
+            if is_known or key in self._uncommitted_ids:
+                return True
+        if instance.has_ended:
+            self._bury(message, DeadLetterReason.INSTANCE_ENDED, work)
+            raise InstanceEndedError(message.instance_id, instance.row.status.label)
+        if message.event_id is not None:
+            self._uncommitted_ids[key] = 1
+        self._open(instance, work).raise_event(message)
+        return False
+
+    def _bury(self, message: RaiseEvent, reason: DeadLetterReason, work: _Pass) -> None:
+        now = self._clock.now()
+        event = EventRaised(message.name, message.input, now, message.event_id)
+        letter = dead_letter(message.instance_id, event, now, reason)
+        work.batch.commits.append(Commit(iid=0, dead_letters=(letter,)))
+
+    def _task_done(self, message: TaskDone, instance: Instance | None, work: _Pass, _: Any) -> None:
+        if instance is not None and not instance.has_ended:
+            self._open(instance, work).task_done(message)
+
+    def _timers_due(self, _message: TimersDue, instance: Instance | None, work: _Pass, _: Any) -> None:
+        if instance is None or instance.has_ended:
+            return
+        if instance.row.name in self._app.orchestrators:
+            self._open(instance, work).fire_timers()
+        else:
+            self._timers.ignore(instance.row.instance_id)
+
+    def _begin(self, _message: Begin, instance: Instance | None, work: _Pass, _: Any) -> None:
+        if instance is not None and not instance.has_ended:
+            self._open(instance, work).begin()
+
+    def _suspend(self, message: Suspend, instance: Instance | None, work: _Pass, _: Any) -> None:
+        self._open(_live(message, instance), work).suspend(message.reason)
+
+    def _resume(self, message: Resume, instance: Instance | None, work: _Pass, _: Any) -> None:
+        self._open(_live(message, instance), work).resume(message.reason)
+
+    def _terminate(self, message: Terminate, instance: Instance | None, work: _Pass, _: Any) -> None:
+        self._open(_live(message, instance), work).terminate(message)
+
+    def _rewind(self, message: Rewind, instance: Instance | None, work: _Pass, turns: Any) -> None:
+        if instance is None:
+            raise InstanceNotFoundError(message.instance_id)
+        orchestrator = self._app.orchestrators.get(instance.row.name)
+        if orchestrator is None:
+            raise OrchestratorNotFoundError(instance.row.name, self._app.orchestrators)
+        self._open(instance, work).rewind(message.reason, orchestrator, _events_of(turns), turns[-1].seq + 1)
+
+    def _purge(self, message: Purge, instance: Instance | None, work: _Pass, _: Any) -> None:
+        if instance is None:
+            raise InstanceNotFoundError(message.instance_id)
+        if not instance.has_ended and not message.force:
+            raise InstanceStateError(message.instance_id, instance.row.status.label, "purge", "an ended one")
+        self._remove(instance, work)
+
+    _HANDLERS: dict[type[Any], Callable[..., Any]] = {
+        StartInstance: _start,
+        RaiseEvent: _raise,
+        TaskDone: _task_done,
+        TimersDue: _timers_due,
+        Begin: _begin,
+        Suspend: _suspend,
+        Resume: _resume,
+        Terminate: _terminate,
+        Rewind: _rewind,
+        Purge: _purge,
+    }
+
+    def _post_due(self, instance_ids: Iterable[str]) -> None:
+        for instance_id in instance_ids:
+            self._mailbox.append(Envelope(TimersDue(instance_id=instance_id)))
+        self._wake()
+
+
+def _live(message: AnyMessage, instance: Instance | None) -> Instance:
+    if instance is None:
+        raise InstanceNotFoundError(message.instance_id)
+    if instance.has_ended:
+        raise InstanceEndedError(message.instance_id, instance.row.status.label)
+    return instance
+
+
+def _events_of(turns: Iterable[Turn]) -> list[HistoryEvent]:
+    return [event for turn in turns for event in decode_turn(turn.data)]
+
+
+def _with_version(message: StartInstance, version: str) -> StartInstance:
+    return msgspec.structs.replace(message, version=version)

@@ -1,0 +1,81 @@
+"""Wakes the instances whose timers are due.
+
+Timers live in the store (`instances.next_timer_at`); memory holds one alarm, for the earliest of them. So a parked
+instance costs nothing here, and start-up is one query.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from bide.errors import StoreError
+from bide.model.clock import SECOND, Clock, TimerHandle
+from bide.store.base import Store
+
+_log = logging.getLogger("bide.timers")
+
+_AT_A_TIME = 512
+_PAUSE_AFTER_ERROR = SECOND
+
+
+class Timers:
+    """One alarm for the earliest timer; when it rings, what is due is asked from the store and posted."""
+
+    def __init__(self, store: Store, clock: Clock, post_due: Callable[[Iterable[str]], None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._post_due = post_due
+        self._alarm: TimerHandle | None = None
+        self._alarm_at: int | None = None
+        self._posted: set[str] = set()  # told, and not yet committed: still due in the store
+        self._ignored: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    def arm(self, at: int) -> None:
+        """Make sure that the alarm rings at `at` or before."""
+        if self._is_closed or (self._alarm_at is not None and self._alarm_at <= at):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = self._clock.call_at(at, self._ring)
+
+    def handled(self, instance_ids: Iterable[str]) -> None:
+        """Messages to these instances have been committed: if they are due again, tell them again."""
+        if self._posted:
+            self._posted.difference_update(instance_ids)
+            if not self._posted:
+                self.arm(self._clock.now())
+
+    def ignore(self, instance_id: str) -> None:
+        """Leave the timers of this instance alone: its code is not there to be run."""
+        self._ignored.add(instance_id)
+
+    def forget(self) -> None:
+        self._posted.clear()
+
+    def close(self) -> None:
+        self._is_closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _ring(self) -> None:
+        self._alarm = self._alarm_at = None
+        if self._task is None or self._task.done():
+            self._task = asyncio.ensure_future(self._post())
+
+    async def _post(self) -> None:
+        now = self._clock.now()
+        try:
+            due = await self._store.due(now, _AT_A_TIME)
+        except StoreError as error:
+            if not self._is_closed:
+                _log.warning("cannot read timers, trying again: %s", error)
+                self.arm(now + _PAUSE_AFTER_ERROR)
+            return
+        fresh = [instance_id for instance_id in due.instance_ids if instance_id not in self._posted | self._ignored]
+        self._posted.update(fresh)
+        self._post_due(fresh)
+        if due.next_at is not None and due.next_at > now:
+            self.arm(due.next_at)

@@ -1,0 +1,10 @@
+"""The embedded store: one SQLite file, one owning process, one writer thread.
+
+`store` has the verbs; `batch` turns a `Batch` into few SQL statements; `writer` is the thread that runs them; `connection`
+opens files and tells driver errors apart; `ownership` keeps a second process out; `migrations` holds the schema.
+"""
+
+from bide.store.sqlite.connection import upgrade
+from bide.store.sqlite.store import SqliteStore
+
+__all__ = ["SqliteStore", "upgrade"]
