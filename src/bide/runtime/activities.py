@@ -62,6 +62,10 @@ class ActivityRunner:
         else:
             self._run_in_thread((key, activity, task))
 
+    @property
+    def is_idle(self) -> bool:
+        return not self._running
+
     def is_running(self, instance_id: str, execution_id: str, task_id: int) -> bool:
         """Whether the activity runs, or its result is not stored yet."""
         return (instance_id, execution_id, task_id) in self._running

@@ -64,6 +64,11 @@ class Engine:
             raise HubClosedError("The hub is not running; use 'async with Hub(…) as hub:'.")
         return self._partition
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing happens: no message, no commit, no activity."""
+        return self.partition.is_idle and self._activities is not None and self._activities.is_idle
+
     async def __aenter__(self) -> Self:
         await self.store.open()
         try:

@@ -1,0 +1,44 @@
+# make run: the main job on an example. make test: everything a change must pass. Both need Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test setup check types contracts unit bench clean
+
+run: $(VENV)/.ready
+	$(BIN)/python examples/permit.py
+
+test: setup check types contracts unit
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	touch $@
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: setup
+	$(BIN)/mypy
+
+contracts: setup
+	$(BIN)/lint-imports
+
+# The suite runs on the built wheel, installed into an environment of its own: what is not packaged is not found.
+unit: setup
+	rm -rf dist build/wheel-venv
+	$(BIN)/python -m build --wheel --outdir dist > /dev/null
+	$(PYTHON) -m venv build/wheel-venv
+	build/wheel-venv/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	build/wheel-venv/bin/python -m pip install --quiet "$$(ls dist/*.whl)[all]" --group dev
+	build/wheel-venv/bin/python -m pytest
+
+bench: setup
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) dist build

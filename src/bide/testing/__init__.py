@@ -1,0 +1,5 @@
+"""For tests of applications: a hub in memory with a clock that the test moves."""
+
+from bide.testing.harness import Harness, VirtualClock
+
+__all__ = ["Harness", "VirtualClock"]
