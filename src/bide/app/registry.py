@@ -82,13 +82,13 @@ class Blueprint:
     def orchestrator(self, function: F, /) -> F: ...
     @overload
     def orchestrator(self, *, name: str | None = None) -> Callable[[F], F]: ...
-    def orchestrator(self, function: F | None = None, /, *, name: str | None = None) -> F | Callable[[F], F]:
+    def orchestrator(self, function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
         """Register an orchestrator: a generator function or an `async def` that takes the context.
 
         Raises `ConfigurationError` when the name is taken, or the function cannot be an orchestrator.
         """
 
-        def register(function: F) -> F:
+        def register(function: Callable[..., Any]) -> Any:
             _check_orchestrator(function)
             orchestrator = RegisteredOrchestrator(_name(function, name), function)
             self._add(self._orchestrators, "orchestrator", orchestrator)
@@ -100,13 +100,13 @@ class Blueprint:
     def activity(self, function: F, /) -> F: ...
     @overload
     def activity(self, *, name: str | None = None) -> Callable[[F], F]: ...
-    def activity(self, function: F | None = None, /, *, name: str | None = None) -> F | Callable[[F], F]:
+    def activity(self, function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
         """Register an activity: an ordinary function (run in a thread) or an `async def` (run on the event loop).
 
         Raises `ConfigurationError` when the name is taken, or the function wants more than one argument.
         """
 
-        def register(function: F) -> F:
+        def register(function: Callable[..., Any]) -> Any:
             _check_activity(function)
             self._add(self._activities, "activity", Activity(_name(function, name), function))
             return function

@@ -166,9 +166,7 @@ class Client(Protocol):
         """
         ...
 
-    async def terminate(
-        self, instance_id: str, reason: str | None = None, *, recursive: bool = False
-    ) -> None:
+    async def terminate(self, instance_id: str, reason: str | None = None, *, recursive: bool = False) -> None:
         """End the instance now; its output is `reason`. `recursive` also ends its sub-orchestrations.
 
         Activities that run go on, their results are dropped. Raises `InstanceNotFoundError`, `InstanceEndedError`.

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 from uuid import UUID
 
 from bide.core.retry import RetryOptions, RetryTask
@@ -143,9 +143,7 @@ class OrchestrationContext:
         """
         check_event_name(name)
         if default is not NO_DEFAULT and timeout is None:
-            raise InvalidInputError(
-                f"The wait for {name!r} has a default but no timeout, so it could never be used."
-            )
+            raise InvalidInputError(f"The wait for {name!r} has a default but no timeout, so it could never be used.")
         micros = None if timeout is None else max(0, span_micros(timeout))
         return self._execution.wait_for_event(name, type, micros, default)
 
@@ -233,9 +231,7 @@ class OrchestrationContext:
                 (self.parent_instance_id or "").casefold(),
             }:
                 raise InvalidIdError(f"A sub-orchestration cannot have the id {instance_id!r} of its caller.")
-        return self._retried(
-            lambda: self._execution.schedule_child(name, input_, None, instance_id, version), retry
-        )
+        return self._retried(lambda: self._execution.schedule_child(name, input_, None, instance_id, version), retry)
 
     def call_sub_orchestrator_with_retry(
         self,

@@ -13,6 +13,7 @@ Events claim waits late. `_block_on` and `offer` let the waits in a task claim e
 event first, and stop as soon as the task is done: the losers of `task_any` claim nothing.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID, uuid5
@@ -23,8 +24,8 @@ from bide.core.mailbox import Mailbox
 from bide.core.orchestrator import Finished, Orchestrator, Steps, location_of, start
 from bide.core.tasks import PENDING, ActivityTask, EventTask, Task, TimerTask, failed_leaves, open_waits
 from bide.errors import EventPayloadError, NonDeterminismError, OrchestratorContractError, TaskFailedError
-from bide.model.codec import decode_payload, encode_payload, iso_time
 from bide.model.clock import to_datetime
+from bide.model.codec import decode_payload, encode_payload, iso_time
 from bide.model.events import (
     EventRaised,
     EventSent,
@@ -89,9 +90,7 @@ Outcome = Completed | Failed | ContinuedAsNew
 class Execution:
     """See the module's text. `outcome` is None until the code has ended."""
 
-    def __init__(
-        self, orchestrator: Orchestrator, instance_id: str, history: Iterable[HistoryEvent] = ()
-    ) -> None:
+    def __init__(self, orchestrator: Orchestrator, instance_id: str, history: Iterable[HistoryEvent] = ()) -> None:
         """Start from `history`, replaying it; it must begin with ExecutionStarted."""
         self.instance_id = instance_id
         self.mailbox = Mailbox()
@@ -137,9 +136,7 @@ class Execution:
         is_rewinding = isinstance(events[-1], ExecutionRewound)
         events = effective_history(events)
         rewinds = [at for at, event in enumerate(events) if isinstance(event, ExecutionRewound)]
-        strict_from = (
-            rewinds[-1] if rewinds else 0
-        )  # what a rewind tries anew is recorded later than it is asked for
+        strict_from = rewinds[-1] if rewinds else 0  # what a rewind tries anew is recorded later than it is asked for
         for at, event in enumerate(events):
             if at >= strict_from and isinstance(event, OrchestratorStarted):
                 self._require_confirmed()
@@ -291,9 +288,7 @@ class Execution:
         if self._continue is not None:
             self.outcome = self._continue
         else:
-            self.outcome = Completed(
-                encode_payload(value, f"The result of orchestrator {self._orchestrator.name!r}")
-            )
+            self.outcome = Completed(encode_payload(value, f"The result of orchestrator {self._orchestrator.name!r}"))
 
     def close(self) -> None:
         """Forget the user's code. Its `finally` blocks run, and can no longer change anything."""
@@ -301,10 +296,9 @@ class Execution:
         self._blocked_on = None
         steps, self._steps = self._steps, None
         if steps is not None:
-            try:
+            # A clean-up that yields, or raises on GeneratorExit, concerns nobody any more: the run is over.
+            with contextlib.suppress(BaseException):
                 steps.close()
-            except BaseException:  # noqa: BLE001, S110  (a clean-up that yields or raises on GeneratorExit; the run is over)
-                pass
 
     # Waits and events
 
@@ -390,9 +384,7 @@ class Execution:
     def schedule_activity(self, name: str, input_: Any, into: Any) -> ActivityTask[Any]:
         task: ActivityTask[Any] = ActivityTask(self, self._new_task_id(), name, into)
         self._open[task.task_id] = task
-        self._act(
-            TaskScheduled(task.task_id, name, encode_payload(input_, f"The input of activity {name!r}"))
-        )
+        self._act(TaskScheduled(task.task_id, name, encode_payload(input_, f"The input of activity {name!r}")))
         return task
 
     def schedule_child(
@@ -468,9 +460,7 @@ class _Timeout:
         task = self._task
         if timer._error is not None or task._state is not PENDING:  # it was cancelled, or the event was first
             return
-        self._execution.offer(
-            task
-        )  # an event that arrived before the timer fired is earlier in history and wins
+        self._execution.offer(task)  # an event that arrived before the timer fired is earlier in history and wins
         if task._state is PENDING:
             if task.default is NO_DEFAULT:
                 task._fail(TimeoutError(f"No event {task.name!r} arrived in time"))
@@ -509,9 +499,7 @@ def _is_same(recorded: Action, asked: Action) -> bool:
         return False
     if isinstance(recorded, TimerCreated) or isinstance(asked, TimerCreated):
         return True
-    return recorded.name == asked.name and getattr(recorded, "instance_id", None) == getattr(
-        asked, "instance_id", None
-    )
+    return recorded.name == asked.name and getattr(recorded, "instance_id", None) == getattr(asked, "instance_id", None)
 
 
 def _describe(action: Action) -> str:

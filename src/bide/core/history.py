@@ -31,10 +31,7 @@ def effective_history(events: Sequence[HistoryEvent]) -> list[HistoryEvent]:
 def _is_undone(event: HistoryEvent, task_ids: tuple[int, ...]) -> bool:
     if isinstance(event, ExecutionCompleted):
         return True
-    return (
-        isinstance(event, TaskScheduled | TaskFailed | SubOrchestrationInstanceFailed)
-        and event.task_id in task_ids
-    )
+    return isinstance(event, TaskScheduled | TaskFailed | SubOrchestrationInstanceFailed) and event.task_id in task_ids
 
 
 @dataclass(slots=True)

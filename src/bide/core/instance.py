@@ -231,22 +231,18 @@ class Instance:
         failure = FailureDetails("TerminatedError", message.reason or "The sub-orchestration was terminated")
         self._end(_TERMINATED, encode_payload(message.reason), failure)
 
-    def rewind(
-        self, reason: str | None, orchestrator: Orchestrator, history: list[HistoryEvent], seq: int
-    ) -> None:
+    def rewind(self, reason: str | None, orchestrator: Orchestrator, history: list[HistoryEvent], seq: int) -> None:
         """Take up a Failed instance: what made it fail is tried anew.
 
-        `history` is all of it, `seq` the number of the next turn. Raises `InstanceStateError` when it is not Failed, `NonDeterminismError` when the code no
-        longer fits the history; then nothing has changed.
+        `history` is all of it, `seq` the number of the next turn. Raises `InstanceStateError` when it is not Failed,
+        `NonDeterminismError` when the code no longer fits the history; then nothing has changed.
         """
         if self.row.status is not _FAILED:
             raise InstanceStateError(self.row.instance_id, self.row.status.label, "rewind", "a Failed one")
         task_ids = _failed_tasks(orchestrator, self.row.instance_id, history)
         taken_up = [OrchestratorStarted(self._now), ExecutionRewound(reason, tuple(task_ids))]
         self._orchestrator = orchestrator
-        self._attach(
-            Execution(orchestrator, self.row.instance_id, [*history, *taken_up]), [*history, *taken_up]
-        )
+        self._attach(Execution(orchestrator, self.row.instance_id, [*history, *taken_up]), [*history, *taken_up])
         self._events.extend(taken_up)
         self._is_stamped = True
         self._seq = seq
@@ -452,9 +448,7 @@ class Instance:
         self._events.append(ExecutionCompleted(_FAILED, failure))
         self._end(_FAILED, encode_payload(failure.message), failure)
 
-    def _end(
-        self, status: OrchestrationRuntimeStatus, output: str | None, failure: FailureDetails | None
-    ) -> None:
+    def _end(self, status: OrchestrationRuntimeStatus, output: str | None, failure: FailureDetails | None) -> None:
         """Enter a final status. Events that nobody consumed are dead, but for a Failed one: it may be rewound."""
         self.row.status = status
         self.row.output = output
@@ -530,9 +524,7 @@ class Instance:
         self.row.start_at = None
 
     def _bury(self, events: list[EventRaised], reason: DeadLetterReason) -> None:
-        self._dead_letters.extend(
-            dead_letter(self.row.instance_id, event, self._now, reason) for event in events
-        )
+        self._dead_letters.extend(dead_letter(self.row.instance_id, event, self._now, reason) for event in events)
 
 
 def dead_letter(instance_id: str, event: EventRaised, now: int, reason: DeadLetterReason) -> DeadLetter:

@@ -53,8 +53,6 @@ class Mailbox:
 
     def drain(self) -> list[EventRaised]:
         """Remove all events and return them in order of arrival."""
-        arrived = sorted(
-            (item for queue in self._queues.values() for item in queue), key=lambda item: item[0]
-        )
+        arrived = sorted((item for queue in self._queues.values() for item in queue), key=lambda item: item[0])
         self._queues.clear()
         return [event for _, event in arrived]

@@ -36,13 +36,9 @@ class RetryOptions:
 
     def __post_init__(self) -> None:
         if self.first_retry_interval <= timedelta(0):
-            raise InvalidInputError(
-                f"first_retry_interval must be greater than zero, not {self.first_retry_interval}"
-            )
+            raise InvalidInputError(f"first_retry_interval must be greater than zero, not {self.first_retry_interval}")
         if self.max_number_of_attempts < 1:
-            raise InvalidInputError(
-                f"max_number_of_attempts must be 1 or more, not {self.max_number_of_attempts}"
-            )
+            raise InvalidInputError(f"max_number_of_attempts must be 1 or more, not {self.max_number_of_attempts}")
 
     def delay_after(self, attempt: int) -> int:
         """Microseconds to pause after the failure of `attempt`, which counts from 1."""
@@ -71,9 +67,7 @@ class RetryTask(Task[Any]):
 
     __slots__ = ("_attempt", "_begin", "_execution", "_first_at", "_options", "current")
 
-    def __init__(
-        self, execution: "Execution", begin: Callable[[], ActivityTask[Any]], options: RetryOptions
-    ) -> None:
+    def __init__(self, execution: "Execution", begin: Callable[[], ActivityTask[Any]], options: RetryOptions) -> None:
         super().__init__(execution)
         self._execution = execution
         self._begin = begin

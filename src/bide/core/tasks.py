@@ -99,9 +99,7 @@ class Task(Generic[T_co]):
 
         Raises `OrchestratorContractError` for an activity or a sub-orchestration: they cannot be called back.
         """
-        raise OrchestratorContractError(
-            f"{self!r} cannot be cancelled; only timers and waits for events can."
-        )
+        raise OrchestratorContractError(f"{self!r} cannot be cancelled; only timers and waits for events can.")
 
     def __await__(self) -> "Generator[Task[T_co], Any, T_co]":
         return (yield self)  # type: ignore[no-any-return]

@@ -12,9 +12,16 @@ import msgspec
 from bide.errors import PayloadNotSerializableError, PayloadTooLargeError
 from bide.model.events import AnyEvent, HistoryEvent
 
+
+def _encode_foreign(value: Any) -> Any:
+    if is_pydantic_model(type(value)):
+        return msgspec.Raw(value.model_dump_json().encode())
+    raise TypeError(f"{type(value).__qualname__} is not a JSON type")
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[list[Any]] = msgspec.msgpack.Decoder(list[AnyEvent])
-_json = msgspec.json.Encoder(enc_hook=lambda value: _encode_foreign(value))
+_json = msgspec.json.Encoder(enc_hook=_encode_foreign)
 _json_decoder = msgspec.json.Decoder()
 
 
@@ -61,12 +68,6 @@ def decode_payload(text: str | None, into: Any = None) -> Any:
 def is_pydantic_model(cls: Any) -> bool:
     """Tell without importing pydantic, which is optional."""
     return isinstance(cls, type) and hasattr(cls, "model_validate_json") and hasattr(cls, "model_json_schema")
-
-
-def _encode_foreign(value: Any) -> Any:
-    if is_pydantic_model(type(value)):
-        return msgspec.Raw(value.model_dump_json().encode())
-    raise TypeError(f"{type(value).__qualname__} is not a JSON type")
 
 
 def iso_time(value: datetime) -> str:

@@ -25,7 +25,7 @@ class OrchestrationRuntimeStatus(IntEnum):
 
     @property
     def label(self) -> str:
-        """The spelling of the HTTP API: `Running`, `ContinuedAsNew` …"""
+        """The spelling of the HTTP API, such as `Running` or `ContinuedAsNew`."""
         return self.name.title().replace("_", "")
 
     @property

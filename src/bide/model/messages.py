@@ -78,9 +78,7 @@ class Begin(Message, frozen=True, kw_only=True):
     """Run the first turn of the generation that continue_as_new made."""
 
 
-AnyMessage = (
-    StartInstance | RaiseEvent | Terminate | Suspend | Resume | Rewind | Purge | TaskDone | TimersDue | Begin
-)
+AnyMessage = StartInstance | RaiseEvent | Terminate | Suspend | Resume | Rewind | Purge | TaskDone | TimersDue | Begin
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)

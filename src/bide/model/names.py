@@ -16,17 +16,15 @@ _FORBIDDEN = frozenset("/\\#?")
 
 
 def check_instance_id(instance_id: str) -> str:
-    """Return `instance_id` if it may be one.
+    r"""Return `instance_id` if it may be one.
 
-    1 to 256 characters, no control characters, none of `/ \\ # ?`, no `@` in front (Durable Functions:
+    1 to 256 characters, no control characters, none of `/ \ # ?`, no `@` in front (Durable Functions:
     those would break its URLs, or name an entity). Raises `InvalidIdError`.
     """
     if not isinstance(instance_id, str) or not instance_id:
         raise InvalidIdError(f"An instance id must be a non-empty string, not {instance_id!r}.")
     if len(instance_id) > MAX_ID_LENGTH:
-        raise InvalidIdError(
-            f"An instance id may have {MAX_ID_LENGTH} characters, this one has {len(instance_id)}."
-        )
+        raise InvalidIdError(f"An instance id may have {MAX_ID_LENGTH} characters, this one has {len(instance_id)}.")
     if instance_id[0] == "@":
         raise InvalidIdError(f"Instance id {instance_id!r} starts with '@', which is kept for entities.")
     if not instance_id.isprintable() or not _FORBIDDEN.isdisjoint(instance_id):
@@ -39,9 +37,7 @@ def check_event_name(name: str) -> str:
     if not isinstance(name, str) or not name or name.isspace():
         raise InvalidIdError(f"An event name must be a non-empty string, not {name!r}.")
     if len(name) > MAX_EVENT_NAME_LENGTH:
-        raise InvalidIdError(
-            f"An event name may have {MAX_EVENT_NAME_LENGTH} characters, this one has {len(name)}."
-        )
+        raise InvalidIdError(f"An event name may have {MAX_EVENT_NAME_LENGTH} characters, this one has {len(name)}.")
     if "\0" in name or not _is_encodable(name):
         raise InvalidIdError(f"Event name {name!r} has a NUL or a lone surrogate.")
     return name

@@ -30,7 +30,12 @@ class ActivityRunner:
     """Runs activities; `threads` bounds how many plain functions run at a time (coroutines are not bounded)."""
 
     def __init__(
-        self, activities: Callable[[str], Activity | None], post: Callable[[TaskDone], None], *, threads: int, limit: int
+        self,
+        activities: Callable[[str], Activity | None],
+        post: Callable[[TaskDone], None],
+        *,
+        threads: int,
+        limit: int,
     ) -> None:
         """`activities` finds one by name; `post` takes the results; `limit` is the largest result in bytes."""
         self._activities = activities

@@ -144,7 +144,10 @@ class LocalClient(Client):
         return ResultPage(items, page.continuation_token)
 
     async def wait_for_completion(
-        self, instance_id: str, *, timeout: timedelta | float | None = None  # noqa: ASYNC109  (as in the protocol)
+        self,
+        instance_id: str,
+        *,
+        timeout: timedelta | float | None = None,
     ) -> OrchestrationStatus:
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         ended = self._completions.register(instance_id)

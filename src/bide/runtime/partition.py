@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -70,9 +70,7 @@ class Envelope:
 
     __slots__ = ("answer", "key", "message", "reply")
 
-    def __init__(
-        self, message: AnyMessage, reply: "asyncio.Future[Any] | None" = None, key: int | None = None
-    ) -> None:
+    def __init__(self, message: AnyMessage, reply: "asyncio.Future[Any] | None" = None, key: int | None = None) -> None:
         self.message = message
         self.reply = reply
         self.key = key
@@ -96,7 +94,9 @@ class _Pass:
 class Partition:
     """Owns a store's instances. `post` and `ask` are how everything reaches them."""
 
-    def __init__(self, app: App, store: Store, clock: Clock, *, max_resident: int, on_ended: Callable[[str], None]) -> None:
+    def __init__(
+        self, app: App, store: Store, clock: Clock, *, max_resident: int, on_ended: Callable[[str], None]
+    ) -> None:
         self._app = app
         self._store = store
         self._clock = clock
@@ -577,7 +577,7 @@ class Partition:
             raise InstanceStateError(message.instance_id, instance.row.status.label, "purge", "an ended one")
         self._remove(instance, work)
 
-    _HANDLERS: dict[type[Any], Callable[..., Any]] = {
+    _HANDLERS: ClassVar[dict[type[Any], Callable[..., Any]]] = {
         StartInstance: _start,
         RaiseEvent: _raise,
         TaskDone: _task_done,

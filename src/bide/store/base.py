@@ -16,7 +16,6 @@ import msgspec
 from bide.model.commit import Batch, Turn
 from bide.model.instance import DeadLetter, InstanceRow, OrchestrationRuntimeStatus, Wait
 
-
 T = TypeVar("T")
 
 
@@ -47,7 +46,8 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 class Due(msgspec.Struct, frozen=True):
     """What `due` found: ids of instances with a timer at or before the time asked for, earliest first, and
-    when the next timer after those is due (None: there is none)."""
+    when the next timer after those is due (None: there is none).
+    """
 
     instance_ids: list[str]
     next_at: int | None
@@ -126,9 +126,7 @@ class Store(Protocol):
         """One instance, or None."""
         ...
 
-    async def query(
-        self, where: InstanceFilter, *, limit: int = 100, token: str | None = None
-    ) -> Page[StatusRecord]:
+    async def query(self, where: InstanceFilter, *, limit: int = 100, token: str | None = None) -> Page[StatusRecord]:
         """Instances that match, newest first. Pages go by key: page n costs what page 1 does.
 
         A token is opaque and never expires; `InvalidInputError` for one that no query gave out.

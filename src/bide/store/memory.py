@@ -130,8 +130,7 @@ class MemoryStore:
             and (where.id_prefix is None or row.instance_id.startswith(where.id_prefix))
             and (where.name is None or row.name == where.name)
             and (
-                folded is None
-                or any(wait.name.casefold() == folded for wait in self._waits.get(row.iid, {}).values())
+                folded is None or any(wait.name.casefold() == folded for wait in self._waits.get(row.iid, {}).values())
             )
         )
 

@@ -19,6 +19,10 @@ _START = 1_704_110_400 * SECOND
 """2024-01-01 12:00:00 UTC."""
 
 
+_QUIET_ROUNDS = 5
+"""A result may be on its way through a few callbacks of the loop."""
+
+
 class VirtualClock:
     """A `Clock` that stands still until it is moved."""
 
@@ -97,7 +101,7 @@ class Harness:
     async def run_until_idle(self) -> None:
         """Let the engine work until nothing is left to do but wait: no message, no commit, no activity under way."""
         quiet = 0
-        while quiet < 5:  # a result may be on its way through a few callbacks of the loop
+        while quiet < _QUIET_ROUNDS:
             await asyncio.sleep(0)
             quiet = quiet + 1 if self.hub.is_idle else 0
 

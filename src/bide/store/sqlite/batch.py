@@ -79,11 +79,17 @@ class _Changes:
             self._add(commit)
 
     def _add(self, commit: Commit) -> None:
-        iid = commit.iid
         self.dead_letters.extend(commit.dead_letters)
         if commit.purge:
-            self._purge(iid)
+            self._purge(commit.iid)
             return
+        self._add_row(commit)
+        self._add_waits(commit)
+        for event_id in commit.event_ids:
+            self.event_ids[commit.iid, event_id] = None
+
+    def _add_row(self, commit: Commit) -> None:
+        iid = commit.iid
         if commit.insert is not None:
             self.inserted[iid] = commit.insert
             self.last_iid = max(self.last_iid, iid)
@@ -94,6 +100,9 @@ class _Changes:
                 self._drop(self.turns, iid)
                 self.cleared[iid] = commit.turn.seq
             self.turns[iid, commit.turn.seq] = commit.turn
+
+    def _add_waits(self, commit: Commit) -> None:
+        iid = commit.iid
         if commit.waits_closed is None or commit.clear_history:
             self._drop(self.opened, iid)
             self.closed_all.add(iid)
@@ -103,8 +112,6 @@ class _Changes:
                     self.closed[iid, number] = None
         for wait in commit.waits_opened:
             self.opened[iid, wait.number] = wait
-        for event_id in commit.event_ids:
-            self.event_ids[iid, event_id] = None
 
     def _purge(self, iid: int) -> None:
         self.purged.append(iid)

@@ -42,7 +42,7 @@ def driver_errors(path: Path) -> Iterator[None]:
         raise explain(error, path) from error
 
 
-def explain(error: sqlite3.Error, path: Path) -> StoreError:
+def explain(error: sqlite3.Error, path: Path) -> StoreError:  # noqa: PLR0911  (a table)
     """Say what a driver error means for `path`, and what to do about it."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     match code:

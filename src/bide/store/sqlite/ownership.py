@@ -23,7 +23,9 @@ class Ownership:
         try:
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise StoreUnavailableError(f"Cannot create {path}: {error.strerror}. The folder must be writable.") from error
+            raise StoreUnavailableError(
+                f"Cannot create {path}: {error.strerror}. The folder must be writable."
+            ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -15,7 +15,7 @@ import msgspec
 from bide.errors import ConfigurationError, InvalidInputError, StoreUnavailableError
 from bide.model.commit import Batch, Turn
 from bide.model.failure import FailureDetails
-from bide.model.instance import DeadLetter, DeadLetterReason, InstanceRow, OrchestrationRuntimeStatus, Wait
+from bide.model.instance import ENDED, DeadLetter, DeadLetterReason, InstanceRow, OrchestrationRuntimeStatus, Wait
 from bide.model.names import event_key
 from bide.store.base import Due, InstanceFilter, Loaded, Page, StatusRecord
 from bide.store.sqlite.batch import statements
@@ -23,7 +23,7 @@ from bide.store.sqlite.connection import driver_errors, migrate, open_database
 from bide.store.sqlite.ownership import Ownership
 from bide.store.sqlite.writer import Writer
 
-_ENDED = "(1, 3, 4, 5)"
+_TOKEN_DIGITS = 20  # more than any 64-bit integer has
 _ROW = (
     "i.iid, i.id, i.name, i.status, i.created_at, i.execution_id, i.generation, i.version, i.parent_instance_id, i.tags, "
     "i.start_at, i.ended_at, i.next_timer_at, i.is_active, i.output, i.custom_status, i.failure, i.buffered"
@@ -84,12 +84,11 @@ class SqliteStore:
     async def load(self, instance_ids: Sequence[str]) -> list[Loaded]:
         ids = msgspec.json.encode(instance_ids).decode()
         rows = self._read(f"SELECT {_ROW} FROM json_each(?) AS wanted JOIN instances AS i ON i.id = wanted.value", ids)
-        live = {row[0]: [] for row in rows if not OrchestrationRuntimeStatus(row[3]).is_ended}
-        turns: dict[int, list[Turn]] = live
-        if live:
+        turns: dict[int, list[Turn]] = {row[0]: [] for row in rows if row[3] not in ENDED}
+        if turns:
             for iid, seq, at, data in self._read(
                 "SELECT iid, seq, at, data FROM history WHERE iid IN (SELECT value FROM json_each(?)) ORDER BY iid, seq",
-                msgspec.json.encode(list(live)).decode(),
+                msgspec.json.encode(list(turns)).decode(),
             ):
                 turns[iid].append(Turn(seq, at, data))
         return [Loaded(_row(row), turns.get(row[0], [])) for row in rows]
@@ -155,7 +154,8 @@ class SqliteStore:
         limit: int = 100,
         token: str | None = None,
     ) -> Page[Wait]:
-        conditions, values = ["1"], []
+        conditions: list[str] = ["1"]
+        values: list[Any] = []
         if instance_id is not None:
             conditions.append("w.iid = (SELECT iid FROM instances WHERE id = ?)")
             values.append(instance_id)
@@ -177,7 +177,8 @@ class SqliteStore:
     async def dead_letters(
         self, *, instance_id: str | None = None, limit: int = 100, token: str | None = None
     ) -> Page[DeadLetter]:
-        conditions, values = ["1"], []
+        conditions: list[str] = ["1"]
+        values: list[Any] = []
         if instance_id is not None:
             conditions.append("instance_id = ?")
             values.append(instance_id)
@@ -190,7 +191,7 @@ class SqliteStore:
             *values,
             limit + 1,
         )
-        items = [DeadLetter(*row[1:7], DeadLetterReason(row[7])) for row in rows[:limit]]
+        items = [_dead_letter(row) for row in rows[:limit]]
         return Page(items, str(rows[limit - 1][0]) if len(rows) > limit else None)
 
     async def children(self, instance_ids: Sequence[str]) -> list[str]:
@@ -240,7 +241,9 @@ def _conditions(where: InstanceFilter) -> tuple[list[str], list[Any]]:
 
 def _parse_token(token: str, length: int) -> list[int]:
     parts = token.split(".")
-    if len(parts) != length or not all(part.isascii() and part.isdigit() and len(part) < 20 for part in parts):
+    if len(parts) != length or not all(
+        part.isascii() and part.isdigit() and len(part) < _TOKEN_DIGITS for part in parts
+    ):
         raise InvalidInputError(f"{token!r} is not a continuation token of this list")
     return [int(part) for part in parts]
 
@@ -270,6 +273,10 @@ def _row(columns: Sequence[Any]) -> InstanceRow:
 
 def _decode(text: str | None, into: Any) -> Any:
     return None if text is None else msgspec.json.decode(text, type=into)
+
+
+def _dead_letter(row: Sequence[Any]) -> DeadLetter:
+    return DeadLetter(row[1], row[2], row[3], row[4], row[5], row[6], DeadLetterReason(row[7]))
 
 
 def _record(columns: Sequence[Any]) -> StatusRecord:

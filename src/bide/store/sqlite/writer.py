@@ -1,7 +1,6 @@
 """The thread that writes batches, in order, and keeps the write-ahead log short between them."""
 
 import asyncio
-import os
 import sqlite3
 import threading
 from pathlib import Path
@@ -108,7 +107,7 @@ class Writer:
 
     def _wal_size(self) -> int:
         try:
-            return os.stat(self._wal).st_size
+            return self._wal.stat().st_size
         except OSError:
             return 0
 
