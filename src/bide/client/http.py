@@ -1,0 +1,394 @@
+"""The client over HTTP: the same verbs and the same errors as in process."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, NoReturn, Self
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from bide import errors
+from bide.client.base import (
+    DEFAULT_PAGE_SIZE,
+    Client,
+    DeadEvent,
+    HistoryEntry,
+    OpenWait,
+    OrchestrationStatus,
+    RaisedEvent,
+    ResultPage,
+)
+from bide.client.paths import (
+    BASE,
+    DUPLICATE_HEADER,
+    ERROR_HEADER,
+    KEY_HEADER,
+    LONGEST_WAIT_SECONDS,
+    TOKEN_HEADER,
+)
+from bide.errors import (
+    HubUnreachableError,
+    InstanceEndedError,
+    InstanceNotFoundError,
+    OrchestratorNotFoundError,
+    PayloadTooLargeError,
+    RemoteError,
+    UnauthorizedError,
+)
+from bide.model import events
+from bide.model.codec import encode_payload, iso_time
+from bide.model.failure import FailureDetails
+from bide.model.instance import DeadLetterReason, IdReusePolicy, OrchestrationRuntimeStatus
+from bide.model.names import check_event_name, check_instance_id, registered_name
+
+_JSON = {"content-type": "application/json"}
+
+
+def connect(
+    url: str, *, key: str | None = None, timeout: float = 30.0, transport: httpx.AsyncBaseTransport | None = None
+) -> "HttpClient":
+    """Talk to a hub that is served somewhere.
+
+    ::
+
+        async with bide.connect("http://127.0.0.1:7071", key=…) as client:
+            await client.raise_event("permit-17", "CityPlanningApproval", True)
+
+    `timeout` is for one request, in seconds. `transport` replaces the network, for tests.
+    """
+    return HttpClient(url, key=key, timeout=timeout, transport=transport)
+
+
+class HttpClient(Client):
+    """See `connect` and `Client`."""
+
+    def __init__(
+        self, url: str, *, key: str | None, timeout: float, transport: httpx.AsyncBaseTransport | None
+    ) -> None:
+        self._url = url.rstrip("/")
+        headers = {KEY_HEADER: key} if key is not None else {}
+        self._http = httpx.AsyncClient(
+            base_url=self._url, headers=headers, timeout=timeout, transport=transport, trust_env=False
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def start_new(
+        self,
+        orchestrator: str | Callable[..., Any],
+        instance_id: str | None = None,
+        client_input: Any = None,
+        *,
+        start_at: datetime | timedelta | None = None,
+        id_reuse: IdReusePolicy = IdReusePolicy.REPLACE_ENDED,
+        version: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        path = f"orchestrators/{_quoted(registered_name(orchestrator))}"
+        if instance_id is not None:
+            path += f"/{_quoted(check_instance_id(instance_id))}"
+        if isinstance(start_at, timedelta):
+            start_at = datetime.now(UTC) + start_at
+        query = {
+            "startAt": _time(start_at),
+            "idReuse": IdReusePolicy(id_reuse).value,
+            "version": version,
+            "tags": encode_payload(dict(tags)) if tags else None,
+        }
+        response = await self._send("POST", path, query, encode_payload(client_input, "The input"))
+        return str(response.json()["id"])
+
+    async def raise_event(
+        self, instance_id: str, name: str, data: Any = None, *, event_id: str | None = None
+    ) -> RaisedEvent:
+        text = encode_payload(data, f"The data of event {name!r}") or "null"
+        path = f"instances/{_quoted(instance_id)}/raiseEvent/{_quoted(check_event_name(name))}"
+        response = await self._send("POST", path, {"eventId": event_id}, text, instance_id=instance_id)
+        is_duplicate = response.headers.get(DUPLICATE_HEADER) == "true"
+        return RaisedEvent(instance_id=instance_id, name=name, event_id=event_id, is_duplicate=is_duplicate)
+
+    async def get_status(
+        self, instance_id: str, *, show_history: bool = False, show_input: bool = True
+    ) -> OrchestrationStatus:
+        query = {"showInput": _flag(value=show_input)}
+        response = await self._send("GET", f"instances/{_quoted(instance_id)}", query, instance_id=instance_id)
+        status = _status(response.json())
+        if show_history:
+            return msgspec.structs.replace(status, history=await self.get_history(instance_id))
+        return status
+
+    async def get_status_by(
+        self,
+        *,
+        runtime_status: Iterable[OrchestrationRuntimeStatus] | None = None,
+        created_time_from: datetime | None = None,
+        created_time_to: datetime | None = None,
+        instance_id_prefix: str | None = None,
+        name: str | None = None,
+        waiting_for: str | None = None,
+        show_input: bool = True,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        continuation_token: str | None = None,
+    ) -> ResultPage[OrchestrationStatus]:
+        query = {
+            "runtimeStatus": _labels(runtime_status),
+            "createdTimeFrom": _time(created_time_from),
+            "createdTimeTo": _time(created_time_to),
+            "instanceIdPrefix": instance_id_prefix,
+            "name": name,
+            "waitingFor": waiting_for,
+            "showInput": _flag(value=show_input),
+            "top": str(page_size),
+        }
+        response = await self._send("GET", "instances", query, token=continuation_token)
+        return ResultPage(tuple(_status(item) for item in response.json()), _next_token(response))
+
+    async def wait_for_completion(
+        self, instance_id: str, *, timeout: timedelta | float | None = None
+    ) -> OrchestrationStatus:
+        seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+        left = float("inf") if seconds is None else seconds
+        while True:
+            wait = min(left, LONGEST_WAIT_SECONDS)
+            response = await self._send(
+                "GET",
+                f"instances/{_quoted(instance_id)}",
+                {"waitForCompletion": f"{wait:.3f}"},
+                instance_id=instance_id,
+                timeout=wait + 30,
+            )
+            status = _status(response.json())
+            if status.runtime_status.is_ended:
+                return status
+            left -= wait
+            if left <= 0:
+                raise TimeoutError(f"Instance {instance_id!r} has not ended after {seconds:g} s")
+
+    async def terminate(self, instance_id: str, reason: str | None = None, *, recursive: bool = False) -> None:
+        await self._control(instance_id, "terminate", {"reason": reason, "recursive": _flag(value=recursive)})
+
+    async def suspend(self, instance_id: str, reason: str | None = None) -> None:
+        await self._control(instance_id, "suspend", {"reason": reason})
+
+    async def resume(self, instance_id: str, reason: str | None = None) -> None:
+        await self._control(instance_id, "resume", {"reason": reason})
+
+    async def rewind(self, instance_id: str, reason: str | None = None) -> None:
+        await self._control(instance_id, "rewind", {"reason": reason})
+
+    async def restart(self, instance_id: str, *, restart_with_new_instance_id: bool = True) -> str:
+        query = {"restartWithNewInstanceId": _flag(value=restart_with_new_instance_id)}
+        return str((await self._control(instance_id, "restart", query)).json()["id"])
+
+    async def purge(self, instance_id: str, *, force: bool = False, recursive: bool = False) -> int:
+        query = {"force": _flag(value=force), "recursive": _flag(value=recursive)}
+        response = await self._send("DELETE", f"instances/{_quoted(instance_id)}", query, instance_id=instance_id)
+        return int(response.json()["instancesDeleted"])
+
+    async def purge_by(
+        self,
+        *,
+        created_time_from: datetime | None = None,
+        created_time_to: datetime | None = None,
+        runtime_status: Iterable[OrchestrationRuntimeStatus] | None = None,
+    ) -> int:
+        query = {
+            "createdTimeFrom": _time(created_time_from or datetime(1970, 1, 1, tzinfo=UTC)),
+            "createdTimeTo": _time(created_time_to),
+            "runtimeStatus": _labels(runtime_status),
+        }
+        response = await self._send("DELETE", "instances", query, none_is_404=True)
+        return 0 if response.status_code == httpx.codes.NOT_FOUND else int(response.json()["instancesDeleted"])
+
+    async def get_history(self, instance_id: str) -> tuple[HistoryEntry, ...]:
+        response = await self._send("GET", f"instances/{_quoted(instance_id)}/history", {}, instance_id=instance_id)
+        return tuple(_entry(item) for item in response.json())
+
+    async def waits(
+        self,
+        *,
+        instance_id: str | None = None,
+        name: str | None = None,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        continuation_token: str | None = None,
+    ) -> ResultPage[OpenWait]:
+        path = "waits" if instance_id is None else f"instances/{_quoted(instance_id)}/waits"
+        response = await self._send("GET", path, {"name": name, "top": str(page_size)}, token=continuation_token)
+        return ResultPage(tuple(_wait(item) for item in response.json()), _next_token(response))
+
+    async def dead_letters(
+        self,
+        *,
+        instance_id: str | None = None,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        continuation_token: str | None = None,
+    ) -> ResultPage[DeadEvent]:
+        query = {"instanceId": instance_id, "top": str(page_size)}
+        response = await self._send("GET", "deadLetters", query, token=continuation_token)
+        return ResultPage(tuple(_dead_event(item) for item in response.json()), _next_token(response))
+
+    async def _control(self, instance_id: str, verb: str, query: Mapping[str, str | None]) -> httpx.Response:
+        return await self._send("POST", f"instances/{_quoted(instance_id)}/{verb}", query, instance_id=instance_id)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | None],
+        text: str | None = None,
+        *,
+        instance_id: str = "",
+        token: str | None = None,
+        timeout: float | None = None,
+        none_is_404: bool = False,
+    ) -> httpx.Response:
+        headers = (_JSON if text is not None else {}) | ({TOKEN_HEADER: token} if token is not None else {})
+        params = {key: value for key, value in query.items() if value is not None}
+        try:
+            response = await self._http.request(
+                method,
+                f"{BASE}/{path}",
+                params=params,
+                content=text,
+                headers=headers,
+                timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else timeout,
+            )
+        except httpx.HTTPError as error:
+            raise HubUnreachableError(
+                f"No answer from {self._url} ({error or type(error).__name__}). "
+                "Is the hub served there? Start it with: bide serve app.py"
+            ) from error
+        if response.is_success or (none_is_404 and response.status_code == httpx.codes.NOT_FOUND):
+            return response
+        _raise(response, instance_id)
+
+
+def _raise(response: httpx.Response, instance_id: str) -> NoReturn:
+    """Raise what the hub raised."""
+    code = response.status_code
+    body = response.json() if response.content else {}
+    message = str(body.get("Message") or f"The hub answered {code}.")
+    details = body.get("Details") or {}
+    kind = response.headers.get(ERROR_HEADER) or body.get("ExceptionType")
+    if code == httpx.codes.NOT_FOUND or kind == "InstanceNotFoundError":
+        raise InstanceNotFoundError(instance_id)
+    if code == httpx.codes.GONE:
+        raise InstanceEndedError(instance_id, response.headers.get("x-bide-status", "ended"))
+    if code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        raise UnauthorizedError(message)
+    if kind == "PayloadTooLargeError":
+        raise PayloadTooLargeError("The payload", int(details.get("size", 0)), int(details.get("limit", 0)))
+    if kind == "OrchestratorNotFoundError":
+        raise OrchestratorNotFoundError(str(details.get("name")), details.get("known", ()))
+    known = getattr(errors, str(kind), None)
+    if not (isinstance(known, type) and issubclass(known, errors.BideError)):
+        raise RemoteError(message, code)
+    error = known.__new__(known)
+    Exception.__init__(error, message)
+    for key, value in details.items():
+        setattr(error, key, value)
+    raise error
+
+
+_BY_NAME: Mapping[str, type[events.HistoryEvent]] = {cls.__name__: cls for cls in events.HistoryEvent.__subclasses__()}
+
+
+def _entry(item: dict[str, Any]) -> HistoryEntry:
+    """Make the event again from its fields by name."""
+    cls = _BY_NAME[item["eventType"]]
+    fields = {name: item.get(name) for name in cls.__struct_fields__}
+    if fields.get("failure") is not None:
+        fields["failure"] = _failure(fields["failure"])
+    if isinstance(fields.get("task_ids"), list):
+        fields["task_ids"] = tuple(fields["task_ids"])
+    return HistoryEntry(item["turn"], datetime.fromisoformat(item["timestamp"]), cls(**fields))
+
+
+def _failure(item: dict[str, Any] | None) -> FailureDetails | None:
+    if item is None:
+        return None
+    return FailureDetails(
+        item["errorType"], item["message"], item["stackTrace"], _failure(item["innerFailure"]), item["isNonRetriable"]
+    )
+
+
+def _status(item: dict[str, Any]) -> OrchestrationStatus:
+    return OrchestrationStatus(
+        instance_id=item["instanceId"],
+        name=item["name"],
+        runtime_status=OrchestrationRuntimeStatus.from_label(item["runtimeStatus"]),
+        created_time=datetime.fromisoformat(item["createdAt"]),
+        last_updated_time=datetime.fromisoformat(item["lastUpdatedAt"]),
+        input=item["input"],
+        output=item["output"],
+        custom_status=item["customStatus"],
+        failure=_failure(item["failure"]),
+        version=item["version"],
+        tags=item["tags"],
+        parent_instance_id=item["parentInstanceId"],
+        generation=item["generation"],
+        scheduled_start_time=_read_time(item["scheduledStartTime"]),
+        waits=tuple(_wait(each) for each in item["waits"]),
+        buffered=item["buffered"],
+    )
+
+
+def _wait(item: dict[str, Any]) -> OpenWait:
+    return OpenWait(
+        instance_id=item["instanceId"],
+        name=item["name"],
+        since=datetime.fromisoformat(item["since"]),
+        deadline=_read_time(item["deadline"]),
+        type=item["type"],
+    )
+
+
+def _dead_event(item: dict[str, Any]) -> DeadEvent:
+    return DeadEvent(
+        instance_id=item["instanceId"],
+        name=item["name"],
+        data=item["data"],
+        event_id=item["eventId"],
+        raised_at=datetime.fromisoformat(item["raisedAt"]),
+        recorded_at=datetime.fromisoformat(item["recordedAt"]),
+        reason=DeadLetterReason(item["reason"]),
+    )
+
+
+def _quoted(segment: str) -> str:
+    return quote(segment, safe="")
+
+
+def _time(value: datetime | None) -> str | None:
+    if value is None:
+        return None
+    return iso_time(value.astimezone(UTC) if value.tzinfo is not None else value)
+
+
+def _read_time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _labels(statuses: Iterable[OrchestrationRuntimeStatus] | None) -> str | None:
+    return None if statuses is None else ",".join(status.label for status in statuses)
+
+
+def _flag(*, value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _next_token(response: httpx.Response) -> str | None:
+    return response.headers.get(TOKEN_HEADER) or None

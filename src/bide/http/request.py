@@ -1,0 +1,96 @@
+"""One HTTP request, as the handlers need it, and the answer they give."""
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from bide.errors import InvalidInputError, PayloadTooLargeError
+from bide.http.payloads import encode
+from bide.http.urls import parse_query, segments
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Request:
+    """`parts` are the path segments below the API's base, None outside of it; header names are lower-case."""
+
+    method: str
+    path: str
+    parts: list[str] | None
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    scheme: str
+    body: bytes = b""
+    path_values: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, scope: Scope) -> "Request":
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        root: str = scope.get("root_path", "")
+        if root and raw.startswith(root.encode()):
+            raw = raw[len(root.encode()) :]
+        parts, query = segments(raw, scope.get("query_string", b""))
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        path = raw.decode("latin-1")
+        return cls(scope["method"], path, parts, parse_query(query), headers, scope.get("scheme", "http"))
+
+    @property
+    def origin(self) -> str:
+        return f"{self.scheme}://{self.headers.get('host', 'localhost')}"
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the media type is application/json, with or without parameters."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().casefold() == "application/json"
+
+    def json(self) -> msgspec.Raw | None:
+        """Return the body as checked, undecoded JSON, to be stored as it came; None for an empty one.
+
+        Raises `InvalidInputError` when it is not JSON.
+        """
+        if not self.body or self.body.isspace():
+            return None
+        try:
+            msgspec.json.decode(self.body)
+            self.body.decode()
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidInputError(f"Invalid JSON content: {error}") from error
+        return msgspec.Raw(self.body)
+
+
+@dataclass(slots=True)
+class Response:
+    """`body` is a value to be written as JSON, or bytes as they are; no bytes, no content type."""
+
+    status: int = 200
+    body: Any = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    async def send(self, send: Send) -> None:
+        data = self.body if isinstance(self.body, bytes) else encode(self.body)
+        headers = [(name.encode(), value.encode("latin-1", "replace")) for name, value in self.headers.items()]
+        headers.append((b"content-length", str(len(data)).encode()))
+        if data:
+            headers.append((b"content-type", b"application/json; charset=utf-8"))
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": data})
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """Read the body; `PayloadTooLargeError` as soon as it is longer than `limit`."""
+    message = await receive()
+    data: bytes = message.get("body", b"")
+    chunks = [data]
+    size = len(data)
+    while message.get("more_body") and size <= limit:
+        message = await receive()
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+    if size > limit:
+        raise PayloadTooLargeError("The request's body", size, limit)
+    return b"".join(chunks)

@@ -1,0 +1,79 @@
+"""Serves an ASGI app on a port, with uvicorn."""
+
+import asyncio
+import contextlib
+import ipaddress
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from bide.errors import ConfigurationError
+
+DEFAULT_PORT = 7071
+"""The port of the local Azure Functions tools."""
+
+
+async def serve(
+    app: Any,
+    host: str,
+    port: int,
+    *,
+    key: str | None,
+    access_log: bool = False,
+    log_level: str = "warning",
+    on_started: Callable[[int], None] | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM, then finish the requests under way.
+
+    `on_started` is told the port, which the system chooses when `port` is 0. Raises `ConfigurationError` when the address is
+    not this machine's own and there is no `key`, or when the port is taken.
+    """
+    if key is None and not is_loopback(host):
+        raise ConfigurationError(
+            f"{host} can be reached from elsewhere, so a key is needed: pass --key, or set BIDE_KEY. Or serve on 127.0.0.1."
+        )
+    config = uvicorn.Config(
+        app, host=host, port=port, access_log=access_log, log_level=log_level, lifespan="off",
+        timeout_graceful_shutdown=10, timeout_keep_alive=75, server_header=False,
+    )  # fmt: skip
+    server = _Server(config, on_started)
+    try:
+        await server.serve()
+    except SystemExit as error:  # uvicorn's way to say that it could not bind
+        raise ConfigurationError(
+            f"Cannot listen on {host}:{port}; is the port taken? Choose another with --port."
+        ) from error
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[int], None] | None) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._on_started is not None:
+            self._on_started(self.servers[0].sockets[0].getsockname()[1])
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        """Stop on a signal, and leave it at that: uvicorn would raise it once more, past our own clean-up."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
