@@ -81,8 +81,8 @@ class Blueprint:
     @overload
     def orchestrator(self, function: F, /) -> F: ...
     @overload
-    def orchestrator(self, *, name: str | None = None) -> Callable[[F], F]: ...
-    def orchestrator(self, function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+    def orchestrator(self, /, *, name: str | None = None) -> Callable[[F], F]: ...
+    def orchestrator(self, function: Any = None, /, *, name: str | None = None) -> Any:
         """Register an orchestrator: a generator function or an `async def` that takes the context.
 
         Raises `ConfigurationError` when the name is taken, or the function cannot be an orchestrator.
@@ -99,8 +99,8 @@ class Blueprint:
     @overload
     def activity(self, function: F, /) -> F: ...
     @overload
-    def activity(self, *, name: str | None = None) -> Callable[[F], F]: ...
-    def activity(self, function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+    def activity(self, /, *, name: str | None = None) -> Callable[[F], F]: ...
+    def activity(self, function: Any = None, /, *, name: str | None = None) -> Any:
         """Register an activity: an ordinary function (run in a thread) or an `async def` (run on the event loop).
 
         Raises `ConfigurationError` when the name is taken, or the function wants more than one argument.

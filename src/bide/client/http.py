@@ -127,7 +127,8 @@ class HttpClient(Client):
         response = await self._send("GET", f"instances/{_quoted(instance_id)}", query, instance_id=instance_id)
         status = _status(response.json())
         if show_history:
-            return msgspec.structs.replace(status, history=await self.get_history(instance_id))
+            history = await self.get_history(instance_id)
+            return msgspec.structs.replace(status, history=history)
         return status
 
     async def get_status_by(
@@ -268,12 +269,13 @@ class HttpClient(Client):
             )
         except httpx.HTTPError as error:
             raise HubUnreachableError(
-                f"No answer from {self._url} ({error or type(error).__name__}). "
+                f"No answer from {self._url} ({type(error).__name__}: {error}). "
                 "Is the hub served there? Start it with: bide serve app.py"
             ) from error
-        if response.is_success or (none_is_404 and response.status_code == httpx.codes.NOT_FOUND):
-            return response
-        _raise(response, instance_id)
+        is_empty = none_is_404 and response.status_code == httpx.codes.NOT_FOUND
+        if not (response.is_success or is_empty):
+            _raise(response, instance_id)
+        return response
 
 
 def _raise(response: httpx.Response, instance_id: str) -> NoReturn:
@@ -309,7 +311,7 @@ _BY_NAME: Mapping[str, type[events.HistoryEvent]] = {cls.__name__: cls for cls i
 def _entry(item: dict[str, Any]) -> HistoryEntry:
     """Make the event again from its fields by name."""
     cls = _BY_NAME[item["eventType"]]
-    fields = {name: item.get(name) for name in cls.__struct_fields__}
+    fields: dict[str, Any] = {key: value for key, value in item["event"].items() if key in cls.__struct_fields__}
     if fields.get("failure") is not None:
         fields["failure"] = _failure(fields["failure"])
     if isinstance(fields.get("task_ids"), list):

@@ -112,11 +112,14 @@ def dead_letter(value: DeadEvent) -> dict[str, Any]:
 def entry(value: HistoryEntry) -> dict[str, Any]:
     """Show a history event whole, as `/history` does: our client makes the event of it again."""
     fields = {name: getattr(value.event, name) for name in value.event.__struct_fields__}
+    if fields.get("failure") is not None:
+        fields["failure"] = failure(fields["failure"])
     return {
         "turn": value.turn,
         "timestamp": iso_time(value.timestamp),
         "eventType": value.event.event_type,
-    } | {key: failure(field) if key == "failure" and field is not None else field for key, field in fields.items()}
+        "event": fields,
+    }
 
 
 def history_rows(value: OrchestrationStatus, *, show_output: bool, show_input: bool) -> list[dict[str, Any]]:

@@ -1,0 +1,74 @@
+"""The client over HTTP does what the client in process does, error for error."""
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+import bide
+from bide import OrchestrationRuntimeStatus as Status
+
+
+async def test_a_whole_life_over_http(remote, harness):
+    """Start, wait, raise, complete, history, restart, purge."""
+    assert await remote.start_new("gate", "g1", {"a": 1}, tags={"team": "x"}, version="2") == "g1"
+    status = await remote.get_status("g1")
+    assert (status.input, status.version, status.tags) == ({"a": 1}, "2", {"team": "x"})
+    assert [wait.name for wait in (await remote.waits(name="APPROVAL")).items] == ["Approval"]
+    receipt = await remote.raise_event("g1", "Approval", [1], event_id="e")
+    assert not receipt.is_duplicate
+    done = await remote.wait_for_completion("g1", timeout=5)
+    assert (done.output, done.runtime_status) == ([1], Status.COMPLETED)
+    assert await remote.get_history("g1") == await harness.client.get_history("g1")
+    assert (await remote.raise_event("g1", "Approval", [1], event_id="e")).is_duplicate
+    other = await remote.restart("g1")
+    await remote.suspend(other)
+    assert (await remote.get_status(other)).runtime_status is Status.SUSPENDED
+    await remote.resume(other)
+    await remote.terminate(other, "enough", recursive=True)
+    page = await remote.get_status_by(runtime_status=[Status.TERMINATED])
+    assert [item.instance_id for item in page.items] == [other]
+    assert await remote.purge("g1") == 1
+    assert await remote.purge_by() == 1
+    assert await remote.purge_by() == 0
+
+
+async def test_the_same_errors(remote, harness):
+    """Each error comes back as the class that the hub raised."""
+    await remote.start_new("gate", "g1")
+    with pytest.raises(bide.InstanceExistsError):
+        await remote.start_new("gate", "g1")
+    with pytest.raises(bide.InstanceNotFoundError):
+        await remote.raise_event("nobody", "A")
+    with pytest.raises(bide.OrchestratorNotFoundError, match="Did you mean 'gate'"):
+        await remote.start_new("gato")
+    with pytest.raises(bide.InstanceStateError):
+        await remote.rewind("g1")
+    with pytest.raises(bide.InstanceStateError):
+        await remote.purge("g1")
+    with pytest.raises(bide.PayloadNotSerializableError):
+        await remote.raise_event("g1", "A", object())
+    with pytest.raises(bide.PayloadTooLargeError):
+        await remote.raise_event("g1", "A", "x" * 1_048_576)
+    with pytest.raises(TimeoutError):
+        await remote.wait_for_completion("g1", timeout=timedelta(0))
+    await remote.terminate("g1")
+    with pytest.raises(bide.InstanceEndedError, match="Terminated"):
+        await remote.raise_event("g1", "A")
+    reasons = [letter.reason for letter in (await remote.dead_letters()).items]
+    assert sorted(reasons) == ["instance-ended", "unknown-instance"]
+
+
+async def test_nobody_is_there():
+    """The error names the address and the way out."""
+    async with bide.connect("http://127.0.0.1:1") as client:
+        with pytest.raises(bide.HubUnreachableError, match=r"127\.0\.0\.1:1.*bide serve"):
+            await client.get_status("x")
+
+
+def test_the_sync_client_is_derived():
+    """http_sync.py is what the generator makes of http.py."""
+    script = Path(__file__).parents[2] / "tools/derive_sync_client.py"
+    assert subprocess.run([sys.executable, script, "--check"], check=False).returncode == 0
