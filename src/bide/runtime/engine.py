@@ -40,6 +40,7 @@ class Engine:
         self.app = app
         self.name = name
         self.store = open_store(store) if isinstance(store, str) else store
+        self.location = store if isinstance(store, str) else type(store).__name__
         self._clock = clock if clock is not None else SystemClock()
         self._limit = max_payload_bytes
         self._max_resident = max_resident

@@ -1,0 +1,3 @@
+from bide.cli import main
+
+main()

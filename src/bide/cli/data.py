@@ -1,0 +1,36 @@
+"""Reads JSON arguments: as they stand, from a file (`@file.json`) or from standard input (`-`)."""
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from bide.errors import ConfigurationError, InvalidInputError
+
+
+def read_data(argument: str | None) -> msgspec.Raw | None:
+    """Return the checked JSON of an argument, as it was written; None for none.
+
+    Raises `InvalidInputError` that shows how to write a string, `ConfigurationError` for a file that cannot be read.
+    """
+    if argument is None:
+        return None
+    text = _text(argument)
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise InvalidInputError(
+            f"{argument!r} is not JSON ({error}). A string needs quotes: '\"{argument}\"'"
+        ) from error
+    return msgspec.Raw(text.strip().encode())
+
+
+def _text(argument: str) -> str:
+    if argument == "-":
+        return sys.stdin.read()
+    if not argument.startswith("@"):
+        return argument
+    try:
+        return Path(argument[1:]).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"Cannot read {argument[1:]}: {error}") from error

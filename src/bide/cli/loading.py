@@ -1,0 +1,72 @@
+"""Finds the `App` that a command is to run."""
+
+import importlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from bide.app import App
+from bide.errors import ConfigurationError
+
+
+def load_app(spec: str) -> App:
+    """Load `app.py`, `folder/app.py`, `package.module`, each optionally with `:name`.
+
+    Raises `ConfigurationError` when there is no such module, when it raises, or when it does not hold exactly one app.
+    """
+    where, _, name = spec.partition(":")
+    module = _load_file(Path(where)) if where.endswith(".py") else _load_module(where)
+    if name:
+        app = getattr(module, name, None)
+        if not isinstance(app, App):
+            raise ConfigurationError(f"{where} has no bide.App named {name!r}.")
+        return app
+    apps = {id(value): (key, value) for key, value in vars(module).items() if isinstance(value, App)}
+    if len(apps) == 1:
+        return next(iter(apps.values()))[1]
+    if not apps:
+        raise ConfigurationError(f"There is no bide.App in {where}. Write: app = bide.App()")
+    names = ", ".join(key for key, _ in apps.values())
+    raise ConfigurationError(f"{where} has several apps ({names}); say which: {where}:NAME")
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ConfigurationError(f"There is no file {path}.")
+    _import_from(path.parent)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigurationError(f"{path} cannot be imported:\n{_user_trace(error)}") from error
+    return module
+
+
+def _load_module(name: str) -> ModuleType:
+    _import_from(Path())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not name.startswith(error.name):
+            raise ConfigurationError(f"{name} cannot be imported:\n{_user_trace(error)}") from error
+        raise ConfigurationError(f"There is no module {name!r}; for a file write its name with .py") from error
+    except Exception as error:
+        raise ConfigurationError(f"{name} cannot be imported:\n{_user_trace(error)}") from error
+
+
+def _import_from(folder: Path) -> None:
+    path = str(folder.resolve())
+    if path not in sys.path:
+        sys.path.insert(0, path)
+
+
+def _user_trace(error: Exception) -> str:
+    lines = traceback.format_exception(error)
+    own = [line for line in lines if "importlib" not in line and __file__ not in line]
+    return "".join(own).rstrip()

@@ -1,0 +1,135 @@
+"""What commands print: for people as text and tables, for programs as JSON."""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bide.client.base import DeadEvent, HistoryEntry, OpenWait, OrchestrationStatus
+from bide.http import payloads
+from bide.model.instance import OrchestrationRuntimeStatus
+
+_COLOURS = {"Completed": "green", "Failed": "red", "Terminated": "red", "Suspended": "yellow", "Pending": "cyan"}
+
+
+def console() -> Console:
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(payloads.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def print_status(status: OrchestrationStatus, *, as_json: bool) -> None:
+    if as_json:
+        print_json(payloads.status(status))
+        return
+    for line in status_lines(status, datetime.now(UTC)):
+        console().print(line)
+
+
+def status_lines(status: OrchestrationStatus, now: datetime) -> list[str]:
+    """Tell all that matters about an instance, a fact a line, with rich's markup."""
+    label = status.runtime_status.label
+    colour = _COLOURS.get(label, "bold")
+    lines = [f"[bold]{escape(status.instance_id)}[/]  {escape(status.name)}  [{colour}]{label}[/]"]
+    lines.append(f"  created  {ago(status.created_time, now)}, last updated {ago(status.last_updated_time, now)}")
+    if status.scheduled_start_time is not None:
+        lines.append(f"  starts   {_clock(status.scheduled_start_time)}")
+    lines += [f"  waits    {wait_line(wait, now)}" for wait in status.waits]
+    lines += [f"  buffered {escape(name)} ({count})" for name, count in status.buffered.items()]
+    for title, value in (("input", status.input), ("custom", status.custom_status), ("output", status.output)):
+        if value is not None:
+            lines.append(f"  {title:8} {escape(_text(value))}")
+    if status.failure is not None:
+        lines.append(f"  failure  [red]{escape(status.failure.error_type)}[/]: {escape(status.failure.message)}")
+        if status.failure.stack_trace:
+            lines.append(escape(status.failure.stack_trace.rstrip()))
+    return lines
+
+
+def wait_line(wait: OpenWait, now: datetime) -> str:
+    deadline = f", until {_clock(wait.deadline)}" if wait.deadline is not None else ""
+    kind = f" ({escape(wait.type)})" if wait.type else ""
+    return f"[bold]{escape(wait.name)}[/]{kind} since {ago(wait.since, now)}{deadline}"
+
+
+def print_list(items: Sequence[OrchestrationStatus], *, as_json: bool) -> None:
+    if as_json:
+        print_json([payloads.status(item) for item in items])
+        return
+    now = datetime.now(UTC)
+    rows = [
+        (item.instance_id, item.name, _coloured(item.runtime_status), ago(item.created_time, now)) for item in items
+    ]
+    _print_table(("instance", "orchestrator", "status", "created"), rows, "No instances.")
+
+
+def print_waits(items: Sequence[OpenWait], *, as_json: bool) -> None:
+    if as_json:
+        print_json([payloads.wait(item) for item in items])
+        return
+    now = datetime.now(UTC)
+    rows = [
+        (item.name, item.instance_id, ago(item.since, now), "" if item.deadline is None else _clock(item.deadline))
+        for item in items
+    ]
+    _print_table(("event", "instance", "waiting since", "until"), rows, "Nothing waits.")
+
+
+def print_dead_letters(items: Sequence[DeadEvent], *, as_json: bool) -> None:
+    if as_json:
+        print_json([payloads.dead_letter(item) for item in items])
+        return
+    now = datetime.now(UTC)
+    rows = [(item.name, item.instance_id, item.reason, ago(item.recorded_at, now), _text(item.data)) for item in items]
+    _print_table(("event", "instance", "reason", "when", "data"), rows, "No dead letters.")
+
+
+def print_history(entries: Sequence[HistoryEntry], *, as_json: bool) -> None:
+    if as_json:
+        print_json([payloads.entry(entry) for entry in entries])
+        return
+    rows = []
+    for entry in entries:
+        fields = {name: getattr(entry.event, name) for name in entry.event.__struct_fields__}
+        shown = ", ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+        rows.append((str(entry.turn), _clock(entry.timestamp), entry.event.event_type, shown))
+    _print_table(("turn", "time", "event", ""), rows, "No history.")
+
+
+def ago(then: datetime, now: datetime) -> str:
+    """Say how long ago, and when."""
+    seconds = max(0, int((now - then).total_seconds()))
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago ({_clock(then)})"
+    return f"{seconds} s ago ({_clock(then)})"
+
+
+def _clock(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _coloured(status: OrchestrationRuntimeStatus) -> str:
+    return f"[{_COLOURS.get(status.label, 'bold')}]{status.label}[/]"
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> None:
+    if not rows:
+        console().print(nothing)
+        return
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(cell if cell.startswith("[") and cell.endswith("[/]") else escape(cell) for cell in row))
+    console().print(table)

@@ -1,0 +1,98 @@
+"""Commands about stores and stored histories: `db upgrade` and `replay`."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from cyclopts import App as Commands
+from cyclopts import Parameter
+
+from bide.app import App
+from bide.cli import render
+from bide.cli.exits import Exit
+from bide.cli.loading import load_app
+from bide.cli.target import Target, default_store
+from bide.core.execution import Execution
+from bide.errors import ConfigurationError, NonDeterminismError, OrchestratorNotFoundError
+from bide.model.events import HistoryEvent
+from bide.store.sqlite import upgrade
+
+db = Commands(name="db", help="Look after a store.")
+
+
+@db.command(name="upgrade")
+def upgrade_store(
+    store: Annotated[str | None, Parameter(env_var="BIDE_STORE")] = None, /, *, json: bool = False
+) -> int:
+    """Bring a store's schema up to date. `bide serve` does the same when it starts.
+
+    Parameters
+    ----------
+    store
+        The store, as sqlite:///file.db.
+    json
+        Write one JSON document to standard output.
+
+    """
+    url = store or default_store()
+    if not url.startswith("sqlite:///"):
+        raise ConfigurationError(f"{url!r} is not an SQLite store: sqlite:///file.db")
+    before, after = upgrade(url.removeprefix("sqlite:///"))
+    if json:
+        render.print_json({"store": url, "from": before, "to": after})
+    else:
+        text = f"from schema {before} to {after}" if before != after else f"already has schema {after}"
+        render.console().print(f"{url}: {text}")
+    return Exit.OK
+
+
+async def replay(
+    instance_ids: list[str] | None = None, /, *, code: str, limit: int = 1000, target: Target | None = None
+) -> int:
+    """Replay stored histories with today's code, and report where they differ. Nothing is changed.
+
+    Parameters
+    ----------
+    instance_ids
+        The instances; without any, all that are live.
+    code
+        The app to check, as app.py.
+    limit
+        How many live instances at the most.
+    target
+        Where the hub is.
+
+    """
+    target = target or Target()
+    app = load_app(code)
+    findings: dict[str, str | None] = {}
+    async with target.open() as client:
+        ids = instance_ids or [
+            item.instance_id
+            for item in (await client.get_status_by(page_size=limit)).items
+            if not item.runtime_status.is_ended
+        ]
+        for instance_id in ids:
+            events = [entry.event for entry in await client.get_history(instance_id)]
+            status = await client.get_status(instance_id, show_input=False)
+            findings[instance_id] = _difference(app, status.name, instance_id, events)
+    _report(findings, as_json=target.json)
+    return Exit.FAILED if any(findings.values()) else Exit.OK
+
+
+def _difference(app: App, name: str, instance_id: str, events: Sequence[HistoryEvent]) -> str | None:
+    try:
+        orchestrator = app.orchestrators[name]
+        Execution(orchestrator, instance_id, events).close()
+    except KeyError:
+        return str(OrchestratorNotFoundError(name, app.orchestrators))
+    except NonDeterminismError as error:
+        return str(error)
+    return None
+
+
+def _report(findings: dict[str, str | None], *, as_json: bool) -> None:
+    if as_json:
+        render.print_json([{"instanceId": each, "difference": text} for each, text in findings.items()])
+        return
+    for instance_id, text in findings.items():
+        render.console().print(f"{instance_id}: {text or 'as before'}", markup=False)

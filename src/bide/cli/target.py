@@ -1,0 +1,49 @@
+"""Where a command goes: to a hub that is served, or straight to a store."""
+
+import contextlib
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from bide.app import App
+from bide.cli.loading import load_app
+from bide.client.base import Client
+
+DEFAULT_URL = "http://127.0.0.1:7071"
+
+
+@Parameter(name="*")
+@dataclass(kw_only=True)
+class Target:
+    """Options that every command about instances has."""
+
+    url: Annotated[
+        str | None, Parameter(env_var="BIDE_URL", help="Address of a served hub [http://127.0.0.1:7071].")
+    ] = None
+    key: Annotated[str | None, Parameter(env_var="BIDE_KEY", help="Key of that hub.")] = None
+    store: Annotated[str | None, Parameter(help="Work on this store instead, as sqlite:///file.db.")] = None
+    app: Annotated[str | None, Parameter(help="With --store: the app whose orchestrators may run, as app.py.")] = None
+    json: Annotated[bool, Parameter(negative="", help="Write one JSON document to standard output.")] = False
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncIterator[Client]:
+        """Open a client for the length of one command."""
+        if self.store is None:
+            from bide.client.http import connect  # noqa: PLC0415  (httpx only where it is used)
+
+            async with connect(self.url or DEFAULT_URL, key=self.key) as client:
+                yield client
+        else:
+            from bide.hub import Hub  # noqa: PLC0415
+
+            app = load_app(self.app) if self.app is not None else App()
+            async with Hub(app, self.store) as hub:
+                yield hub.client
+
+
+def default_store() -> str:
+    """Return the store of `bide serve` when none is named."""
+    return os.environ.get("BIDE_STORE", "sqlite:///bide.db")
