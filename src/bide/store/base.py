@@ -13,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from bide.errors import InvalidInputError
 from bide.model.commit import Batch, Turn
 from bide.model.instance import DeadLetter, InstanceRow, OrchestrationRuntimeStatus, Wait
 
@@ -163,3 +164,16 @@ class Store(Protocol):
     async def expire_dead_letters(self, before: int) -> int:
         """Remove dead letters recorded before that time; how many."""
         ...
+
+
+_TOKEN_DIGITS = 19  # as many as the largest 64-bit integer has
+
+
+def parse_token(token: str, length: int) -> tuple[int, ...]:
+    """Read a continuation token that is `length` whole numbers joined by dots; `InvalidInputError` for any other."""
+    parts = token.split(".")
+    if len(parts) != length or not all(
+        part.isascii() and part.isdigit() and len(part) < _TOKEN_DIGITS for part in parts
+    ):
+        raise InvalidInputError(f"{token!r} is not a continuation token of this list")
+    return tuple(map(int, parts))

@@ -3,12 +3,12 @@
 import asyncio
 import copy
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from bide.errors import InvalidInputError, StoreUnavailableError
+from bide.errors import StoreUnavailableError
 from bide.model.commit import Batch, Commit, Turn
 from bide.model.instance import DeadLetter, InstanceRow, Wait
-from bide.store.base import Due, InstanceFilter, Loaded, Page, StatusRecord
+from bide.store.base import Due, InstanceFilter, Loaded, Page, StatusRecord, parse_token
 
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ class MemoryStore:
     async def query(self, where: InstanceFilter, *, limit: int = 100, token: str | None = None) -> Page[StatusRecord]:
         self._check_open()
         matching = [iid for iid, row in self._rows.items() if self._matches(row, where)]
-        page = _page(sorted(matching, reverse=True), lambda iid: -iid, limit, token)
+        page = _page(sorted(matching, reverse=True), lambda iid: (iid,), limit, token, is_descending=True)
         return Page([self._record(iid) for iid in page.items], page.continuation_token)
 
     def _matches(self, row: InstanceRow, where: InstanceFilter) -> bool:
@@ -163,7 +163,7 @@ class MemoryStore:
     ) -> Page[DeadLetter]:
         self._check_open()
         found = [pair for pair in reversed(self._dead_letters) if instance_id in {None, pair[1].instance_id}]
-        page = _page(found, lambda pair: -pair[0], limit, token)
+        page = _page(found, lambda pair: (pair[0],), limit, token, is_descending=True)
         return Page([letter for _, letter in page.items], page.continuation_token)
 
     async def children(self, instance_ids: Sequence[str]) -> list[str]:
@@ -181,22 +181,12 @@ class MemoryStore:
             raise StoreUnavailableError("The store is closed.")
 
 
-def _page(items: list[T], key: Callable[[T], Any], limit: int, token: str | None) -> Page[T]:
+def _page(
+    items: list[T], key: Callable[[T], tuple[int, ...]], limit: int, token: str | None, *, is_descending: bool = False
+) -> Page[T]:
     """Cut a page from `items`, which are in the order of `key`; a token is the last key of the page before."""
     if token is not None:
-        try:
-            last = _parse_token(token)
-        except ValueError as error:
-            raise InvalidInputError(f"{token!r} is not a continuation token of this list") from error
-        items = [item for item in items if _as_tuple(key(item)) > last]
+        last = parse_token(token, token.count(".") + 1 if not items else len(key(items[0])))
+        items = [item for item in items if (key(item) < last if is_descending else key(item) > last)]
     page = items[:limit]
-    more = len(items) > limit
-    return Page(page, ".".join(map(str, _as_tuple(key(page[-1])))) if more and page else None)
-
-
-def _parse_token(token: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in token.split("."))
-
-
-def _as_tuple(key: Any) -> tuple[int, ...]:
-    return key if isinstance(key, tuple) else (key,)
+    return Page(page, ".".join(map(str, key(page[-1]))) if len(items) > limit else None)

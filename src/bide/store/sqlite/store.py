@@ -12,18 +12,17 @@ from typing import Any
 
 import msgspec
 
-from bide.errors import ConfigurationError, InvalidInputError, StoreUnavailableError
+from bide.errors import ConfigurationError, StoreUnavailableError
 from bide.model.commit import Batch, Turn
 from bide.model.failure import FailureDetails
 from bide.model.instance import ENDED, DeadLetter, DeadLetterReason, InstanceRow, OrchestrationRuntimeStatus, Wait
 from bide.model.names import event_key
-from bide.store.base import Due, InstanceFilter, Loaded, Page, StatusRecord
+from bide.store.base import Due, InstanceFilter, Loaded, Page, StatusRecord, parse_token
 from bide.store.sqlite.batch import statements
 from bide.store.sqlite.connection import driver_errors, migrate, open_database
 from bide.store.sqlite.ownership import Ownership
 from bide.store.sqlite.writer import Writer
 
-_TOKEN_DIGITS = 20  # more than any 64-bit integer has
 _ROW = (
     "i.iid, i.id, i.name, i.status, i.created_at, i.execution_id, i.generation, i.version, i.parent_instance_id, i.tags, "
     "i.start_at, i.ended_at, i.next_timer_at, i.is_active, i.output, i.custom_status, i.failure, i.buffered"
@@ -134,7 +133,7 @@ class SqliteStore:
         conditions, values = _conditions(where)
         if token is not None:
             conditions.append("i.iid < ?")
-            values.extend(_parse_token(token, 1))
+            values.extend(parse_token(token, 1))
         sql = f"SELECT {_RECORD} FROM instances AS i WHERE {' AND '.join(conditions)} ORDER BY i.iid DESC LIMIT ?"
         rows = self._read(sql, *values, limit + 1)
         return Page([_record(row) for row in rows[:limit]], str(rows[limit - 1][0]) if len(rows) > limit else None)
@@ -164,7 +163,7 @@ class SqliteStore:
             values.append(event_key(name))
         if token is not None:
             conditions.append("(w.since, w.iid, w.number) > (?, ?, ?)")
-            values.extend(_parse_token(token, 3))
+            values.extend(parse_token(token, 3))
         rows = self._read(
             "SELECT w.since, w.iid, w.number, i.id, w.name, w.deadline, w.type FROM waits AS w JOIN instances AS i USING (iid) "
             f"WHERE {' AND '.join(conditions)} ORDER BY w.since, w.iid, w.number LIMIT ?",
@@ -184,7 +183,7 @@ class SqliteStore:
             values.append(instance_id)
         if token is not None:
             conditions.append("number < ?")
-            values.extend(_parse_token(token, 1))
+            values.extend(parse_token(token, 1))
         rows = self._read(
             "SELECT number, instance_id, name, input, event_id, raised_at, recorded_at, reason FROM dead_letters "
             f"WHERE {' AND '.join(conditions)} ORDER BY number DESC LIMIT ?",
@@ -237,15 +236,6 @@ def _conditions(where: InstanceFilter) -> tuple[list[str], list[Any]]:
     if where.waiting_for is not None:
         parts.append(("i.iid IN (SELECT iid FROM waits WHERE key = ?)", (event_key(where.waiting_for),)))
     return [sql for sql, _ in parts], [value for _, values in parts for value in values]
-
-
-def _parse_token(token: str, length: int) -> list[int]:
-    parts = token.split(".")
-    if len(parts) != length or not all(
-        part.isascii() and part.isdigit() and len(part) < _TOKEN_DIGITS for part in parts
-    ):
-        raise InvalidInputError(f"{token!r} is not a continuation token of this list")
-    return [int(part) for part in parts]
 
 
 def _row(columns: Sequence[Any]) -> InstanceRow:

@@ -1,0 +1,16 @@
+"""What every store must do: the contract of `bide.store.base.Store` as tests.
+
+A store passes it with a module such as::
+
+    from bide.testing.store_suite import *
+
+    @pytest.fixture
+    def make_store(tmp_path):
+        return lambda: MyStore(tmp_path / "x")
+
+`make_store` returns a new object on the same data each time it is called.
+"""
+
+from bide.testing.store_suite.commits import *  # noqa: F403
+from bide.testing.store_suite.fixtures import store as store
+from bide.testing.store_suite.queries import *  # noqa: F403
