@@ -155,7 +155,7 @@ class MemoryStore:
             if (instance_id is None or wait.instance_id == instance_id)
             and (folded is None or wait.name.casefold() == folded)
         ]
-        page = _page(sorted(found, key=lambda each: each[:3]), lambda each: each[:3], limit, token)
+        page = _page(sorted(found, key=lambda each: each[:3]), lambda each: each[:3], limit, token, length=3)
         return Page([each[3] for each in page.items], page.continuation_token)
 
     async def dead_letters(
@@ -182,11 +182,17 @@ class MemoryStore:
 
 
 def _page(
-    items: list[T], key: Callable[[T], tuple[int, ...]], limit: int, token: str | None, *, is_descending: bool = False
+    items: list[T],
+    key: Callable[[T], tuple[int, ...]],
+    limit: int,
+    token: str | None,
+    *,
+    length: int = 1,
+    is_descending: bool = False,
 ) -> Page[T]:
-    """Cut a page from `items`, which are in the order of `key`; a token is the last key of the page before."""
+    """Cut a page from `items`, in the order of `key`, a tuple of `length`; a token is the last key of the page before."""
     if token is not None:
-        last = parse_token(token, token.count(".") + 1 if not items else len(key(items[0])))
+        last = parse_token(token, length)
         items = [item for item in items if (key(item) < last if is_descending else key(item) > last)]
     page = items[:limit]
     return Page(page, ".".join(map(str, key(page[-1]))) if len(items) > limit else None)

@@ -22,7 +22,7 @@ async def store(make_store: Callable[[], Store]) -> AsyncIterator[Store]:
 
 def row(iid: int, **fields: Any) -> InstanceRow:
     """Make a row; whatever is not given is unremarkable."""
-    values = {
+    values: dict[str, Any] = {
         "instance_id": f"i{iid}",
         "name": "orchestrator",
         "status": OrchestrationRuntimeStatus.RUNNING,
