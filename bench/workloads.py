@@ -1,0 +1,156 @@
+"""The workloads; each returns lines of figures. All run in process, on an SQLite file with synchronous=FULL."""
+
+import asyncio
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import bide
+from bench.app import app
+
+Lines = list[str]
+
+
+async def w1(folder: Path) -> Lines:
+    """Start, wait, raise, one activity, completion seen by the client; so many at a time."""
+    lines = []
+    for in_flight in (1, 64, 256):
+        async with hub(folder, f"w1-{in_flight}") as running:
+            rate, taken = await closed_loop(
+                lambda: approve(running.client), in_flight, 500 if in_flight == 1 else 15_000
+            )
+            lines.append(f"{in_flight:4} in flight: {rate:8,.0f}/s  {quantiles(taken)}")
+    return lines
+
+
+async def w2(folder: Path) -> Lines:
+    """Raise until completion is seen, one at a time."""
+    taken = []
+    async with hub(folder, "w2") as running:
+        for _ in range(1000):
+            instance_id = await running.client.start_new("approval")
+            begin = time.perf_counter()
+            await running.client.raise_event(instance_id, "Approval", True)
+            await running.client.wait_for_completion(instance_id)
+            taken.append(time.perf_counter() - begin)
+    return [quantiles(taken)]
+
+
+async def w3(folder: Path) -> Lines:
+    """Park 100,000 instances: bytes of memory and disk each, wake-up of cold ones, start after kill -9."""
+    count = 100_000
+    command = [
+        sys.executable,
+        "-c",
+        f"import asyncio; from bench.workloads import park; asyncio.run(park({str(folder)!r}, {count}))",
+    ]
+    parked = subprocess.run(command, capture_output=True, text=True, check=False)  # it kills itself at the end
+    ids = (folder / "ids").read_text().split()
+    size = sum(path.stat().st_size for path in folder.glob("w3.db*")) / count
+    begin = time.perf_counter()
+    async with hub(folder, "w3") as running:
+        started = time.perf_counter() - begin
+        taken = []
+        for instance_id in random.sample(ids, 1000):
+            begin = time.perf_counter()
+            await running.client.raise_event(instance_id, "Approval", True)
+            taken.append(time.perf_counter() - begin)
+    return [
+        parked.stdout.strip(),
+        f"{size:.0f} bytes on disk each, start after kill -9 {started * 1000:.0f} ms",
+        f"cold raise {quantiles(taken)}",
+    ]
+
+
+async def park(folder: str, count: int) -> None:
+    """Start `count` instances that wait, tell the memory, and die by kill -9."""
+    async with hub(Path(folder), "w3", max_resident=100) as running:
+        before, ids = resident_kib(), []
+        for _ in range(0, count, 1000):
+            ids += await asyncio.gather(
+                *[running.client.start_new("approval", client_input="A-17") for _ in range(1000)]
+            )
+        print(f"memory {before:,} KiB before, {resident_kib():,} KiB with {count:,} parked", flush=True)
+        Path(folder, "ids").write_text("\n".join(ids))
+        os.kill(os.getpid(), 9)
+
+
+async def w4(folder: Path) -> Lines:
+    """Events to one instance that consumes them one by one."""
+    lines = []
+    for count in (1_000, 10_000):
+        async with hub(folder, f"w4-{count}") as running:
+            instance_id = await running.client.start_new("consumer", client_input=count)
+            begin = time.perf_counter()
+            await asyncio.gather(*[running.client.raise_event(instance_id, "e", n) for n in range(count)])
+            await running.client.wait_for_completion(instance_id)
+            lines.append(f"{count:6,} events: {count / (time.perf_counter() - begin):8,.0f}/s")
+    return lines
+
+
+async def w5(folder: Path) -> Lines:
+    """A chain of 100 activities, in so many instances at a time."""
+    lines = []
+    for in_flight in (1, 64):
+        async with hub(folder, f"w5-{in_flight}") as running:
+            rate, _ = await closed_loop(lambda: complete(running.client, "chain", 100), in_flight, in_flight * 3)
+            lines.append(f"{in_flight:4} in flight: {rate * 100:8,.0f} steps/s")
+    return lines
+
+
+async def w6(folder: Path) -> Lines:
+    """Fan out to so many activities and wait for all."""
+    lines = []
+    for count in (1_000, 10_000):
+        async with hub(folder, f"w6-{count}") as running:
+            begin = time.perf_counter()
+            await complete(running.client, "fan_out", count)
+            lines.append(f"{count:6,} activities: {count / (time.perf_counter() - begin):8,.0f}/s")
+    return lines
+
+
+WORKLOADS: dict[str, Callable[[Path], Awaitable[Lines]]] = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6}
+
+
+def hub(folder: Path, name: str, **options: int) -> bide.Hub:
+    return bide.Hub(app, f"sqlite:///{folder}/{name}.db", **options)
+
+
+async def approve(client: bide.Client) -> None:
+    instance_id = await client.start_new("approval")
+    await client.raise_event(instance_id, "Approval", True)
+    await client.wait_for_completion(instance_id)
+
+
+async def complete(client: bide.Client, name: str, size: int) -> None:
+    await client.wait_for_completion(await client.start_new(name, client_input=size))
+
+
+async def closed_loop(once: Callable[[], Awaitable[None]], in_flight: int, count: int) -> tuple[float, list[float]]:
+    """Do `once` `count` times, `in_flight` at a time; the rate per second, and how long each took."""
+    left, taken = iter(range(count)), []
+
+    async def worker() -> None:
+        for _ in left:
+            begin = time.perf_counter()
+            await once()
+            taken.append(time.perf_counter() - begin)
+
+    begin = time.perf_counter()
+    await asyncio.gather(*[worker() for _ in range(in_flight)])
+    return count / (time.perf_counter() - begin), taken
+
+
+def quantiles(taken: list[float]) -> str:
+    cuts = statistics.quantiles(taken, n=100)
+    return f"p50 {cuts[49] * 1000:.2f} ms, p99 {cuts[98] * 1000:.2f} ms"
+
+
+def resident_kib() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
