@@ -1,11 +1,7 @@
-"""Turns a `Batch` into a handful of SQL statements.
-
-The driver lets go of the GIL at every statement, and under a busy Python thread waits for a switch interval to get it
-back. So a batch is one statement a table, not one a row: rows travel as one JSON parameter that `json_each` unfolds.
-History is binary; its rows travel as one concatenated blob, and the JSON holds where each begins.
-"""
+"""Turns a `Batch` into the parameters of the one SQL statement that writes it; `batch.sql` has the other side."""
 
 from collections.abc import Iterable
+from importlib import resources
 from typing import Any
 
 import msgspec
@@ -14,50 +10,42 @@ from bide.model.commit import Batch, Commit, Turn
 from bide.model.instance import DeadLetter, InstanceRow, Wait
 from bide.model.names import event_key
 
-Statement = tuple[str, tuple[Any, ...]]
+SETUP = (resources.files("bide.store.sqlite") / "batch.sql").read_text("utf-8")
+"""What a connection needs before it can write batches: a temporary view and its trigger."""
+
+_COLUMNS = (
+    "purged", "inserted", "updated", "cleared", "turns", "turn_data", "closed_all", "closed", "opened",
+    "event_ids", "dead_letters", "posted", "posted_data", "taken", "last_iid",
+)  # fmt: skip
+INSERT = f"INSERT INTO batch ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+
+Parameters = tuple[Any, ...]
 
 _encode = msgspec.json.Encoder().encode
 
-_PURGE = tuple(
-    f"DELETE FROM {table} WHERE iid IN (SELECT value FROM json_each(?))"
-    for table in ("instances", "history", "waits", "event_ids")
-)
-_COLUMNS = (
-    "iid, id, name, status, created_at, execution_id, generation, version, parent_instance_id, tags, "
-    "start_at, ended_at, next_timer_at, is_active, output, custom_status, failure, buffered"
-)
-_INSERT = f"INSERT INTO instances ({_COLUMNS}) SELECT {', '.join(f'value->>{n}' for n in range(18))} FROM json_each(?)"
-_UPDATE = """
-    UPDATE instances SET
-        status = new.value->>1, execution_id = new.value->>2, generation = new.value->>3, version = new.value->>4,
-        start_at = new.value->>5, ended_at = new.value->>6, next_timer_at = new.value->>7, is_active = new.value->>8,
-        output = new.value->>9, custom_status = new.value->>10, failure = new.value->>11, buffered = new.value->>12
-    FROM json_each(?) AS new WHERE iid = new.value->>0"""
-_CLEAR = """
-    DELETE FROM history WHERE (iid, seq) IN (
-        SELECT h.iid, h.seq FROM json_each(?) AS c JOIN history AS h ON h.iid = c.value->>0 AND h.seq < c.value->>1)"""
-_APPEND = """
-    INSERT INTO history (iid, seq, at, data)
-    SELECT value->>0, value->>1, value->>2, substr(?2, value->>3, value->>4) FROM json_each(?1)"""
-_CLOSE_ALL = "DELETE FROM waits WHERE iid IN (SELECT value FROM json_each(?))"
-_CLOSE = "DELETE FROM waits WHERE (iid, number) IN (SELECT value->>0, value->>1 FROM json_each(?))"
-_OPEN = """
-    INSERT INTO waits (iid, number, key, name, since, deadline, type)
-    SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6 FROM json_each(?)"""
-_REMEMBER = "INSERT OR IGNORE INTO event_ids (iid, event_id) SELECT value->>0, value->>1 FROM json_each(?)"
-_BURY = """
-    INSERT INTO dead_letters (instance_id, name, input, event_id, raised_at, recorded_at, reason)
-    SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6 FROM json_each(?)"""
-_POST = """
-    INSERT OR REPLACE INTO inbox (key, data)
-    SELECT value->>0, substr(?2, value->>1, value->>2) FROM json_each(?1)"""
-_TAKE = "DELETE FROM inbox WHERE key IN (SELECT value FROM json_each(?))"
-_LAST_IID = "UPDATE meta SET last_iid = ? WHERE last_iid < ?"
 
-
-def statements(batch: Batch) -> list[Statement]:
-    """List what to execute, in order, in one transaction."""
-    return _Changes(batch.commits).statements() + _inbox(batch)
+def parameters(batch: Batch) -> Parameters:
+    """Values for `INSERT`, which is one transaction."""
+    changes = _Changes(batch.commits)
+    turns, turn_data = _blobs((iid, turn.seq, turn.at, turn.data) for (iid, _), turn in changes.turns.items())
+    posted, posted_data = _blobs(batch.inbox_added)
+    return (
+        _rows(changes.purged),
+        _rows([_inserted(row) for row in changes.inserted.values()]),
+        _rows([_updated(row) for row in changes.updated.values()]),
+        _rows(list(changes.cleared.items())),
+        turns,
+        turn_data,
+        _rows(list(changes.closed_all)),
+        _rows(list(changes.closed)),
+        _rows([_opened(iid, wait) for (iid, _), wait in changes.opened.items()]),
+        _rows(list(changes.event_ids)),
+        _rows([_buried(letter) for letter in changes.dead_letters]),
+        posted,
+        posted_data,
+        _rows(batch.inbox_removed),
+        changes.last_iid or None,
+    )
 
 
 class _Changes:
@@ -127,32 +115,13 @@ class _Changes:
         for key in [key for key in table if key[0] == iid]:
             del table[key]
 
-    def statements(self) -> list[Statement]:
-        return [
-            *(statement for sql in _PURGE for statement in _each(sql, self.purged)),
-            *_each(_INSERT, [_inserted(row) for row in self.inserted.values()]),
-            *_each(_UPDATE, [_updated(row) for row in self.updated.values()]),
-            *_each(_CLEAR, list(self.cleared.items())),
-            *_blobs(_APPEND, ((iid, turn.seq, turn.at, turn.data) for (iid, _), turn in self.turns.items())),
-            *_each(_CLOSE_ALL, list(self.closed_all)),
-            *_each(_CLOSE, list(self.closed)),
-            *_each(_OPEN, [_opened(iid, wait) for (iid, _), wait in self.opened.items()]),
-            *_each(_REMEMBER, list(self.event_ids)),
-            *_each(_BURY, [_buried(letter) for letter in self.dead_letters]),
-            *([(_LAST_IID, (self.last_iid, self.last_iid))] if self.last_iid else []),
-        ]
+
+def _rows(rows: list[Any]) -> str | None:
+    return _encode(rows).decode() if rows else None
 
 
-def _inbox(batch: Batch) -> list[Statement]:
-    return [*_blobs(_POST, batch.inbox_added), *_each(_TAKE, batch.inbox_removed)]
-
-
-def _each(sql: str, rows: list[Any]) -> list[Statement]:
-    return [(sql, (_encode(rows).decode(),))] if rows else []
-
-
-def _blobs(sql: str, rows: Iterable[tuple[Any, ...]]) -> list[Statement]:
-    """Pass rows whose last value is a blob: one blob of all, and in each row where its part begins (from 1) and its length."""
+def _blobs(rows: Iterable[tuple[Any, ...]]) -> tuple[str | None, bytes | None]:
+    """Pass rows whose last value is a blob: in each row where its part of the whole begins and its length, and the whole."""
     index: list[tuple[Any, ...]] = []
     parts: list[bytes] = []
     offset = 1
@@ -160,7 +129,7 @@ def _blobs(sql: str, rows: Iterable[tuple[Any, ...]]) -> list[Statement]:
         index.append((*row[:-1], offset, len(row[-1])))
         parts.append(row[-1])
         offset += len(row[-1])
-    return [(sql, (_encode(index).decode(), b"".join(parts)))] if index else []
+    return _rows(index), b"".join(parts) if index else None
 
 
 def _json(value: Any) -> str | None:

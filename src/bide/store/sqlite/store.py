@@ -18,7 +18,7 @@ from bide.model.failure import FailureDetails
 from bide.model.instance import ENDED, DeadLetter, DeadLetterReason, InstanceRow, OrchestrationRuntimeStatus, Wait
 from bide.model.names import event_key
 from bide.store.base import Due, InstanceFilter, Loaded, Page, StatusRecord, parse_token
-from bide.store.sqlite.batch import statements
+from bide.store.sqlite.batch import INSERT, parameters
 from bide.store.sqlite.connection import driver_errors, migrate, open_database
 from bide.store.sqlite.ownership import Ownership
 from bide.store.sqlite.writer import Writer
@@ -105,7 +105,7 @@ class SqliteStore:
             closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             closed.set_exception(self._closed())
             return closed
-        return self._writer.submit(statements(batch))
+        return self._writer.submit((INSERT, parameters(batch)))
 
     async def due(self, now: int, limit: int) -> Due:
         rows = self._read(
@@ -205,7 +205,7 @@ class SqliteStore:
         if count:
             if self._writer is None:
                 raise self._closed()
-            await self._writer.submit([("DELETE FROM dead_letters WHERE recorded_at < ?", (before,))])
+            await self._writer.submit(("DELETE FROM dead_letters WHERE recorded_at < ?", (before,)))
         return int(count)
 
     def _read(self, sql: str, *values: Any) -> list[Any]:

@@ -1,30 +1,32 @@
-"""The thread that writes batches, in order, and keeps the write-ahead log short between them."""
+"""The thread that writes batches, in order."""
 
 import asyncio
 import sqlite3
 import threading
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from bide.errors import StoreError, StoreUnavailableError
-from bide.store.sqlite.batch import Statement
+from bide.store.sqlite.batch import SETUP
+from bide.store.sqlite.checkpoints import Checkpoints
 from bide.store.sqlite.connection import explain
 
-_IDLE_CHECKPOINT_BYTES = 4 << 20
-"""A log of this size is copied back when the writer has nothing else to do."""
-_FORCED_CHECKPOINT_BYTES = 64 << 20
-"""At this size the log is copied back although batches wait: it must not grow for ever under saturation."""
+_BYTES_PER_BATCH = 32 << 10
+"""Pages that a small batch touches besides its own bytes, for the estimate of how much the log has grown."""
 
-_Job = tuple[list[Statement], "asyncio.Future[None]"]
+Statement = tuple[str, tuple[Any, ...]]
+_Job = tuple[Statement, "asyncio.Future[None]"]
 
 
 class Writer:
     """Owns the only connection that writes."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        connection.executescript(SETUP)
         self._connection = connection
         self._path = path
-        self._wal = Path(f"{path}-wal")
+        self._checkpoints = Checkpoints(path)
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._failed: asyncio.Future[None] | None = None
@@ -32,13 +34,13 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="bide-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, statements: list[Statement]) -> "asyncio.Future[None]":
-        """Write one transaction after all those before it.
+    def submit(self, statement: Statement) -> "asyncio.Future[None]":
+        """Execute one statement, a transaction of its own, after all those before it.
 
         When one fails, those submitted before its failure was known fail too: they may rest on it.
         """
         done: asyncio.Future[None] = self._loop.create_future()
-        self._jobs.put((statements, done))
+        self._jobs.put((statement, done))
         return done
 
     async def close(self) -> None:
@@ -47,24 +49,15 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
-        while (job := self._next()) is not None:
-            statements, done = job
+        while (job := self._jobs.get()) is not None:
+            statement, done = job
             if self._error is None:
-                self._error = self._write(statements)
+                self._error = self._write(statement)
             self._loop.call_soon_threadsafe(self._resolve, done, self._error)
-        self._checkpoint("TRUNCATE")
+            if self._error is None:
+                self._checkpoints.wrote(_size(statement), self._connection)
+        self._checkpoints.close(self._connection)
         self._connection.close()
-
-    def _next(self) -> _Job | None:
-        try:
-            job = self._jobs.get_nowait()
-        except Empty:
-            if self._wal_size() > _IDLE_CHECKPOINT_BYTES:
-                self._checkpoint("PASSIVE")
-            return self._jobs.get()
-        if self._wal_size() > _FORCED_CHECKPOINT_BYTES:
-            self._checkpoint("RESTART")
-        return job
 
     def _resolve(self, done: "asyncio.Future[None]", error: StoreError | None) -> None:
         """Runs in the loop: from here on the failure is known, and what is submitted next is tried."""
@@ -92,27 +85,13 @@ class Writer:
             else:
                 job[1].set_exception(error or StoreUnavailableError("An earlier commit failed."))
 
-    def _write(self, statements: list[Statement]) -> StoreError | None:
-        connection = self._connection
+    def _write(self, statement: Statement) -> StoreError | None:
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            for sql, parameters in statements:
-                connection.execute(sql, parameters)
-            connection.execute("COMMIT")
+            self._connection.execute(*statement)
         except sqlite3.Error as error:
-            if connection.in_transaction:
-                connection.rollback()
             return explain(error, self._path)
         return None
 
-    def _wal_size(self) -> int:
-        try:
-            return self._wal.stat().st_size
-        except OSError:
-            return 0
 
-    def _checkpoint(self, mode: str) -> None:
-        try:
-            self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-        except sqlite3.Error:
-            return  # a reader is in the way, or the disk is full: the log stays and the next time comes
+def _size(statement: Statement) -> int:
+    return _BYTES_PER_BATCH + sum(len(value) for value in statement[1] if isinstance(value, str | bytes))
