@@ -169,6 +169,11 @@ class Instance:
     def has_ended(self) -> bool:
         return self.row.status.is_ended
 
+    @property
+    def input(self) -> str | None:
+        """What the current generation was started with, as JSON text."""
+        return self._started.input if self._started is not None else None
+
     def raise_event(self, message: RaiseEvent) -> None:
         """Take in an external event: it is consumed, or waits in the mailbox. The instance must be live."""
         if message.event_id is not None:

@@ -25,40 +25,41 @@ from bide.model.instance import (
     ENDED,
     DeadLetter,
     IdReusePolicy,
+    InstanceRow,
     OrchestrationRuntimeStatus,
     Wait,
 )
 from bide.model.messages import Purge, RaiseEvent, Resume, Rewind, StartInstance, Suspend, Terminate
 from bide.model.names import check_event_name, check_instance_id, registered_name
 from bide.runtime.ids import IdSource
-from bide.runtime.partition import Partition
+from bide.runtime.partition import Ended, Partition
 from bide.store.base import InstanceFilter, StatusRecord, Store
 
 _PURGED_AT_A_TIME = 200
 
 
 class Completions:
-    """Who waits for which instance to end."""
+    """Who waits for which instance to end. They are told its last state from memory; no query is made."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiting: dict[str, list[asyncio.Future[Ended]]] = {}
 
-    def register(self, instance_id: str) -> "asyncio.Future[None]":
+    def register(self, instance_id: str) -> "asyncio.Future[Ended]":
         future = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(instance_id, []).append(future)
         return future
 
-    def forget(self, instance_id: str, future: "asyncio.Future[None]") -> None:
+    def forget(self, instance_id: str, future: "asyncio.Future[Ended]") -> None:
         waiting = self._waiting.get(instance_id, [])
         if future in waiting:
             waiting.remove(future)
         if not waiting:
             self._waiting.pop(instance_id, None)
 
-    def notify(self, instance_id: str) -> None:
-        for future in self._waiting.pop(instance_id, ()):
+    def notify(self, ended: Ended) -> None:
+        for future in self._waiting.pop(ended.row.instance_id, ()):
             if not future.done():
-                future.set_result(None)
+                future.set_result(ended)
 
 
 class LocalClient(Client):
@@ -152,22 +153,19 @@ class LocalClient(Client):
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
         ended = self._completions.register(instance_id)
         try:
-            if self._partition.resident(instance_id) is None:
+            instance = self._partition.resident(instance_id)
+            if instance is None or instance.has_ended:
                 status = await self.get_status(instance_id)
                 if status.runtime_status.is_ended:
                     return status
-            if seconds is None:
-                await ended
-            else:
-                await self._until(ended, seconds, instance_id)
+            return _ended_status(await (ended if seconds is None else self._until(ended, seconds, instance_id)))
         finally:
             self._completions.forget(instance_id, ended)
-        return await self.get_status(instance_id)
 
-    async def _until(self, ended: "asyncio.Future[None]", seconds: float, instance_id: str) -> None:
+    async def _until(self, ended: "asyncio.Future[Ended]", seconds: float, instance_id: str) -> Ended:
         try:
             async with asyncio.timeout(seconds):
-                await ended
+                return await ended
         except TimeoutError:
             raise TimeoutError(f"Instance {instance_id!r} has not ended after {seconds:g} s") from None
 
@@ -299,14 +297,28 @@ def _status(
     waits: tuple[OpenWait, ...] = (),
     history: tuple[HistoryEntry, ...] | None = None,
 ) -> OrchestrationStatus:
-    row = record.row
+    input_ = _started(record).input if show_input else None
+    return _status_of(record.row, input_, record.updated_at, waits, history)
+
+
+def _ended_status(ended: Ended) -> OrchestrationStatus:
+    return _status_of(ended.row, ended.input, ended.at)
+
+
+def _status_of(
+    row: InstanceRow,
+    input_: str | None,
+    updated_at: int,
+    waits: tuple[OpenWait, ...] = (),
+    history: tuple[HistoryEntry, ...] | None = None,
+) -> OrchestrationStatus:
     return OrchestrationStatus(
         instance_id=row.instance_id,
         name=row.name,
         runtime_status=row.status,
         created_time=to_datetime(row.created_at),
-        last_updated_time=to_datetime(record.updated_at),
-        input=decode_payload(_started(record).input) if show_input else None,
+        last_updated_time=to_datetime(updated_at),
+        input=decode_payload(input_),
         output=decode_payload(row.output),
         custom_status=decode_payload(row.custom_status),
         failure=row.failure,
