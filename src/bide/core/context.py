@@ -169,6 +169,8 @@ class OrchestrationContext:
         """Wait until a time, or for a span; any length. A time in the past fires at once. Naive times count as UTC."""
         if isinstance(fire_at, timedelta):
             return self._execution.start_timer(self._execution.now + span_micros(fire_at))
+        if not isinstance(fire_at, datetime):
+            raise InvalidInputError(f"create_timer needs a datetime or a timedelta, not {fire_at!r}.")
         return self._execution.start_timer(to_micros(fire_at))
 
     @overload

@@ -14,16 +14,17 @@ Failed              Running (rewind)
 ==================  ===============================================================================
 """
 
-import copy
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID, uuid5
+
+from msgspec.structs import replace
 
 from bide.core.execution import Action, Completed, ContinuedAsNew, Execution, Failed
 from bide.core.history import effective_history, open_tasks
 from bide.core.orchestrator import Orchestrator
 from bide.core.tasks import EventTask
-from bide.errors import InstanceStateError, NonDeterminismError
+from bide.errors import BideError, InstanceStateError, NonDeterminismError
 from bide.model.codec import encode_payload, encode_turn
 from bide.model.commit import Commit, Turn
 from bide.model.events import (
@@ -101,18 +102,21 @@ class Instance:
         `seq` is the number of the next turn.
         """
         self.row = row
+        self.has_ended = row.status.is_ended
+        self.unreadable: BideError | None = None
+        """Set when the stored history cannot be read; then the instance can only be purged."""
         self._stored_row = row
         self.execution: Execution | None = None
         self.activities: dict[int, TaskScheduled] = {}
         self._children: dict[int, SubOrchestrationInstanceCreated] = {}
         self._timers: dict[int, int] = {}
-        self._parked: dict[int, Wait] = {}
+        self._parked: dict[int, Wait] | None = None  # None: only the store knows them
         self._orchestrator = orchestrator
         self._started = _started_of(history)
         self._broken: FailureDetails | None = None
         self._seq = seq
         self._reset_turn()
-        if history and orchestrator is not None and not row.status.is_ended:
+        if history and orchestrator is not None and not self.has_ended:
             self._replay(orchestrator, history)
 
     @classmethod
@@ -133,6 +137,7 @@ class Instance:
         )
         instance = cls(row, orchestrator, [], 0)
         instance._is_new = True
+        instance._parked = {}
         instance.open_turn(now)
         instance._begin_generation(
             ExecutionStarted(
@@ -158,16 +163,12 @@ class Instance:
         self._is_open = True
         self._now = now
         self._stored_row = self.row
-        self.row = copy.copy(self.row)  # what was handed to the store never changes
+        self.row = replace(self.row)  # what was handed to the store never changes
 
     @property
     def is_open(self) -> bool:
         """Whether a turn has been opened and not closed."""
         return self._is_open
-
-    @property
-    def has_ended(self) -> bool:
-        return self.row.status.is_ended
 
     @property
     def input(self) -> str | None:
@@ -252,6 +253,7 @@ class Instance:
         self._is_stamped = True
         self._seq = seq
         self._set_running()
+        self.has_ended = False
         self.row.output = self.row.failure = self.row.ended_at = None
         self._new_activities.extend(self.activities.values())
         self._outbox.extend(self._take_up_child(child, task_ids) for child in self._children.values())
@@ -282,7 +284,7 @@ class Instance:
             event_ids=tuple(self._event_ids),
             dead_letters=tuple(self._dead_letters),
         )
-        result = TurnResult(commit, self._new_activities, self._outbox, has_ended=row.status.is_ended)
+        result = TurnResult(commit, self._new_activities, self._outbox, has_ended=self.has_ended)
         self._seq += 1
         self._is_new = False
         self._reset_turn()
@@ -316,19 +318,18 @@ class Instance:
         return min(self._timers.values()) if self._timers else None
 
     def _changed_waits(self) -> tuple[tuple[Wait, ...], tuple[int, ...] | None]:
-        parked = self.execution.parked() if self.execution is not None else []
-        before, now_parked = self._parked, {}
-        opened: list[Wait] = []
-        for task in parked:
-            wait = before.get(task.number)
-            if wait is None or self._clears_history:
-                wait = self._wait_of(task)
-                opened.append(wait)
-            now_parked[task.number] = wait
-        self._parked = now_parked
-        if self.has_ended or self._clears_history:
-            return tuple(opened), None
-        return tuple(opened), tuple(number for number in before if number not in now_parked)
+        """Which waits the turn opened, and the numbers of those it closed; None for all that there are."""
+        parked = self.execution.parked() if self.execution is not None else ()
+        before = self._parked
+        if not parked and before is not None and not before:
+            return (), ()
+        if before is None or self._clears_history:
+            self._parked = {task.number: self._wait_of(task) for task in parked}
+            return tuple(self._parked.values()), None
+        now = {task.number: before.get(task.number) or self._wait_of(task) for task in parked}
+        self._parked = now
+        opened = tuple(wait for number, wait in now.items() if number not in before)
+        return opened, tuple(number for number in before if number not in now)
 
     def _wait_of(self, task: EventTask[Any]) -> Wait:
         return Wait(
@@ -353,6 +354,7 @@ class Instance:
 
     def _attach(self, execution: Execution, history: list[HistoryEvent]) -> None:
         self.execution = execution
+        self._started = execution.started
         tasks = open_tasks(effective_history(history))
         self.activities = tasks.activities
         self._children = tasks.children
@@ -456,6 +458,7 @@ class Instance:
     def _end(self, status: OrchestrationRuntimeStatus, output: str | None, failure: FailureDetails | None) -> None:
         """Enter a final status. Events that nobody consumed are dead, but for a Failed one: it may be rewound."""
         self.row.status = status
+        self.has_ended = True
         self.row.output = output
         self.row.failure = failure if status is _FAILED else None
         self.row.ended_at = self._now
@@ -521,8 +524,10 @@ class Instance:
     def _begin_generation(self, started: ExecutionStarted, carried: list[EventRaised]) -> None:
         assert self._orchestrator is not None
         self._started = started
-        self._events.extend([started, *carried])
-        self.execution = Execution(self._orchestrator, self.row.instance_id, [started, *carried])
+        self.execution = Execution(self._orchestrator, self.row.instance_id)
+        for event in (started, *carried):
+            self._events.append(event)
+            self.execution.apply(event)
 
     def _set_running(self) -> None:
         self.row.status = _RUNNING

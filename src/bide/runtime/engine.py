@@ -11,6 +11,7 @@ from bide.errors import HubClosedError
 from bide.model.clock import Clock
 from bide.runtime.activities import ActivityRunner
 from bide.runtime.clock import SystemClock
+from bide.runtime.gil import lower_switch_interval, restore_switch_interval
 from bide.runtime.ids import IdSource
 from bide.runtime.local import Completions, LocalClient
 from bide.runtime.partition import Partition
@@ -72,9 +73,11 @@ class Engine:
 
     async def __aenter__(self) -> Self:
         await self.store.open()
+        lower_switch_interval()
         try:
             await self._start()
         except BaseException:
+            restore_switch_interval()
             await self.store.close()
             raise
         return self
@@ -112,5 +115,8 @@ class Engine:
         assert self._activities is not None
         await self._activities.close()
         partition.close()
-        await loop
-        await self.store.close()
+        try:
+            await loop
+        finally:
+            restore_switch_interval()
+            await self.store.close()
