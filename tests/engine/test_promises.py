@@ -1,7 +1,8 @@
-"""The promises, against a simple model, under random schedules: nothing is lost, each event once, in order, crash or not."""
+"""The promises, against a simple model: no event is lost, each is consumed once, in order, whatever crashes or fails."""
 
 import asyncio
 from collections import defaultdict
+from functools import partial
 
 import hypothesis.strategies as st
 from hypothesis import settings
@@ -10,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import bide
 from bide import OrchestrationRuntimeStatus as Status
 from bide.store import MemoryStore
-from bide.testing import Harness
+from bide.testing import FaultyStore, Harness
 
 app = bide.App()
 
@@ -72,14 +73,19 @@ class Promises(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         self.runner = asyncio.Runner()
-        self.store = MemoryStore()
+        self.store = FaultyStore(MemoryStore())
         self.models = {}
         self.dead = defaultdict(int)
         self.number = 0
-        self.run(self.open())
+        self.run(self.open)
 
-    def run(self, coroutine):
-        return self.runner.run(coroutine)
+    def run(self, verb, *arguments, **options):
+        """Call a verb; when the store refuses, repeat it: that is what its error says is safe."""
+        while True:
+            try:
+                return self.runner.run(verb(*arguments, **options))
+            except bide.StoreUnavailableError:
+                continue
 
     async def open(self):
         self.harness = Harness(app, self.store, max_resident=3)
@@ -94,10 +100,10 @@ class Promises(RuleBasedStateMachine):
     def start(self, instance):
         model = self.models.get(instance)
         if model is None or model.status in {Status.COMPLETED, Status.TERMINATED}:
-            self.run(self.harness.client.start_new("alternate", instance))
+            self.run(self.harness.client.start_new, "alternate", instance)
             self.models[instance] = Model()
         else:
-            self.refused(self.harness.client.start_new("alternate", instance), bide.InstanceExistsError)
+            self.refused(bide.InstanceExistsError, self.harness.client.start_new, "alternate", instance)
 
     @rule(
         instance=instances,
@@ -113,13 +119,13 @@ class Promises(RuleBasedStateMachine):
         model = self.models.get(instance)
         for again in (False, True):
             for value in values:
-                raised = self.harness.client.raise_event(instance, name, value, event_id=f"e{value['n']}")
+                raised = partial(self.harness.client.raise_event, instance, name, value, event_id=f"e{value['n']}")
                 if model is None:
-                    self.refused(raised, bide.InstanceNotFoundError)
+                    self.refused(bide.InstanceNotFoundError, raised)
                 elif again and value["n"] in model.event_ids:
                     assert self.run(raised).is_duplicate
                 elif model.status in {Status.COMPLETED, Status.TERMINATED}:
-                    self.refused(raised, bide.InstanceEndedError)
+                    self.refused(bide.InstanceEndedError, raised)
                 else:
                     assert not self.run(raised).is_duplicate
                     model.event_ids.add(value["n"])
@@ -141,11 +147,11 @@ class Promises(RuleBasedStateMachine):
 
     def control(self, instance, verb, status):
         model = self.models.get(instance)
-        called = getattr(self.harness.client, verb)(instance)
+        called = partial(getattr(self.harness.client, verb), instance)
         if model is None:
-            self.refused(called, bide.InstanceNotFoundError)
+            self.refused(bide.InstanceNotFoundError, called)
         elif model.status in {Status.COMPLETED, Status.TERMINATED}:
-            self.refused(called, bide.InstanceEndedError)
+            self.refused(bide.InstanceEndedError, called)
         else:
             self.run(called)
             model.status = status
@@ -158,19 +164,24 @@ class Promises(RuleBasedStateMachine):
     @rule()
     def restart(self):
         """Close the hub in an orderly way and open it again."""
-        self.run(self.harness.hub.close())
-        self.run(self.open())
+        self.run(self.harness.hub.close)
+        self.run(self.open)
 
     @rule()
     def crash(self):
         """Leave the hub lying, with whatever it is doing, and open another one on the same store."""
         for task in self.harness.hub._tasks:
             task.cancel()
-        self.run(self.open())
+        self.run(self.open)
 
-    def refused(self, coroutine, error):
+    @rule(commits=st.integers(1, 3))
+    def fail_commits(self, commits):
+        """The store is full, or gone, for a while."""
+        self.store.fail_next(commits)
+
+    def refused(self, error, verb, *arguments):
         try:
-            self.run(coroutine)
+            self.run(verb, *arguments)
         except error:
             return
         raise AssertionError(f"{error.__name__} expected")
@@ -179,9 +190,9 @@ class Promises(RuleBasedStateMachine):
     def what_is_seen_is_what_the_model_says(self):
         if not hasattr(self, "harness"):
             return
-        self.run(self.settle())
+        self.run(self.settle)
         for instance, model in self.models.items():
-            status = self.run(self.harness.client.get_status(instance))
+            status = self.run(self.harness.client.get_status, instance)
             assert status.runtime_status is model.status, (status, model.seen)
             assert status.custom_status == model.seen
             counts = {}
@@ -189,7 +200,7 @@ class Promises(RuleBasedStateMachine):
                 counts[name.upper()] = counts.get(name.upper(), 0) + count
             if model.status in {Status.RUNNING, Status.SUSPENDED}:
                 assert counts == model.buffered
-            letters = self.run(self.harness.client.dead_letters(instance_id=instance, page_size=500)).items
+            letters = self.run(self.harness.client.dead_letters, instance_id=instance, page_size=500).items
             unconsumed = [letter.data for letter in letters if letter.reason == "unconsumed"]
             if model.status in {Status.COMPLETED, Status.TERMINATED}:
                 left = [value for queue in model.arrived.values() for value in queue]
@@ -197,7 +208,7 @@ class Promises(RuleBasedStateMachine):
 
     def teardown(self):
         if hasattr(self, "harness"):
-            self.run(self.harness.hub.close())
+            self.run(self.harness.hub.close)
             self.runner.close()
 
 

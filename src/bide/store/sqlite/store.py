@@ -61,7 +61,7 @@ class SqliteStore:
 
     def _check_path(self) -> None:
         if not self.path.parent.is_dir():
-            raise StoreUnavailableError(f"There is no folder {self.path.parent}; create it, or name another file.")
+            raise StoreUnavailableError(f"{self.path} cannot be created: there is no folder {self.path.parent}.")
         if self.path.is_dir():
             raise StoreUnavailableError(f"{self.path} is a folder; name a file.")
 
