@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from bide.errors import InvalidIdError
+from bide.errors import InvalidIdError, InvalidInputError
 
 MAX_ID_LENGTH = 256
 """As in the Durable Functions extension (`DurableClient.cs`; the documentation says 100)."""
@@ -49,12 +49,15 @@ def event_key(name: str) -> str:
 
 
 def registered_name(target: str | Callable[..., Any]) -> str:
-    """Return the name of an orchestrator or activity given by name or as the (decorated) function."""
+    """Return the name of an orchestrator or activity given by name or as the decorated function."""
     if isinstance(target, str):
         return target
-    name = getattr(target, NAME_ATTRIBUTE, None) or getattr(target, "__name__", None)
+    name = getattr(target, NAME_ATTRIBUTE, None)
     if not isinstance(name, str):
-        raise InvalidIdError(f"{target!r} is neither a name nor a function.")
+        raise InvalidInputError(
+            f"{getattr(target, '__qualname__', target)!r} is not registered: decorate it with "
+            "@app.orchestrator or @app.activity, outermost, or pass a name."
+        )
     return name
 
 

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from time import perf_counter
 from typing import Any, ClassVar
 
 import msgspec
@@ -28,6 +29,7 @@ from bide.errors import (
     InstanceNotFoundError,
     InstanceStateError,
     OrchestratorNotFoundError,
+    StoreCorruptError,
     StoreError,
     StoreUnavailableError,
 )
@@ -59,7 +61,11 @@ from bide.store.base import Store
 _log = logging.getLogger("bide.partition")
 
 MESSAGES_PER_PASS = 128
-"""More gains no throughput and costs latency (measured at 128 to 1,024 with SQLite)."""
+"""More gains no throughput and costs latency (measured from 32 to 256 with SQLite)."""
+_FEWEST_TO_SPLIT = 32
+"""Below this a second fsync costs more than computing and writing side by side gains."""
+_LONG_TURN = 0.25
+"""Seconds after which a step of an orchestrator is worth a warning; they take microseconds."""
 BATCHES_IN_FLIGHT = 2
 """One being written, one waiting for the writer: the writer is never idle, and no batch waits for long."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
@@ -115,7 +121,6 @@ class Partition:
         self._pinned: dict[str, int] = {}  # instances with commits under way must stay
         self._mailbox: deque[Envelope] = deque()
         self._internal: deque[Envelope] = deque()  # from instance to instance; go first
-        self._stuck: list[Envelope] = []  # stored in the inbox; their orchestrator is not registered
         self._uncommitted_ids: dict[tuple[int, str], int] = {}
         self._in_flight: deque[asyncio.Future[None]] = deque()
         self._waker: asyncio.Future[None] | None = None
@@ -208,7 +213,7 @@ class Partition:
 
     async def _run_pass(self) -> None:
         work = _Pass()
-        envelopes = self._take(MESSAGES_PER_PASS)
+        envelopes = self._take(self._share())
         try:
             room = 2 * MESSAGES_PER_PASS
             while envelopes:
@@ -223,6 +228,16 @@ class Partition:
         except StoreError as error:
             work.envelopes.extend(envelopes)
             self._give_up(work, error)
+        except Exception as error:  # noqa: BLE001  (callers must be told, whatever it is)
+            _log.exception("the engine failed; please report this")
+            work.envelopes.extend(envelopes)
+            self._give_up(work, error)
+
+    def _share(self) -> int:
+        """How many messages to take: half of them when nothing is being written, to have something to do meanwhile."""
+        if self._in_flight or self.backlog < _FEWEST_TO_SPLIT:
+            return MESSAGES_PER_PASS
+        return min(self.backlog // 2, MESSAGES_PER_PASS)
 
     def _take(self, limit: int) -> list[Envelope]:
         taken = self._take_internal(limit)
@@ -331,7 +346,6 @@ class Partition:
         self._mailbox = kept
 
     async def _recover(self) -> None:
-        self._stuck.clear()
         for key, data in await self._store.inbox():
             self._last_key = max(self._last_key, key)
             self._internal.append(Envelope(decode_message(data), key=key))
@@ -347,19 +361,18 @@ class Partition:
     # Instances in memory
 
     async def _load(self, envelopes: list[Envelope], work: _Pass) -> None:
-        """Bring in the cold instances among the targets."""
-        cold = {
-            envelope.message.instance_id
-            for envelope in envelopes
-            if envelope.message.instance_id not in self._residents
-            and not (isinstance(envelope.message, StartInstance) and envelope.message.is_new_id)
-        }
+        """Bring in the cold instances among the targets, and what else must be read from the store."""
+        residents, cold = self._residents, set()
+        for envelope in envelopes:
+            message = envelope.message
+            if message.instance_id not in residents and not (type(message) is StartInstance and message.is_new_id):
+                cold.add(message.instance_id)
         if cold:
             for loaded in await self._store.load(list(cold)):
                 self._admit(loaded.row, loaded.turns, work)
         await self._find_duplicates(envelopes)
         for envelope in envelopes:
-            if isinstance(envelope.message, Rewind):
+            if type(envelope.message) is Rewind:
                 if envelope.message.instance_id in self._pinned:
                     await asyncio.wait(self._in_flight)  # its last turn must be in the store
                 envelope.answer = await self._store.turns(envelope.message.instance_id)
@@ -368,8 +381,14 @@ class Partition:
 
     def _admit(self, row: InstanceRow, turns: list[Turn], work: _Pass) -> None:
         orchestrator = self._app.orchestrators.get(row.name)
-        seq = turns[-1].seq + 1 if turns else 0
-        instance = Instance(row, orchestrator, _events_of(turns), seq)
+        try:
+            instance = Instance(row, orchestrator, _events_of(turns), turns[-1].seq + 1 if turns else 0)
+        except msgspec.DecodeError as error:
+            instance = Instance(row, None, [], 0)
+            instance.unreadable = StoreCorruptError(
+                f"The history of instance {row.instance_id!r} cannot be read: {error}. "
+                "Restore a backup, or purge the instance with force."
+            )
         self._residents[row.instance_id] = instance
         work.activities.extend(
             (row.instance_id, row.execution_id, task)
@@ -382,7 +401,7 @@ class Partition:
         pairs: dict[tuple[int, str], list[Envelope]] = {}
         for envelope in envelopes:
             message = envelope.message
-            if isinstance(message, RaiseEvent) and message.event_id is not None:
+            if type(message) is RaiseEvent and message.event_id is not None:
                 instance = self._residents.get(message.instance_id)
                 if instance is not None:
                     pairs.setdefault((instance.row.iid, message.event_id), []).append(envelope)
@@ -417,16 +436,29 @@ class Partition:
         """Tell an instance its message, or decide without it; the answer waits for the commit."""
         message = envelope.message
         instance = self._residents.get(message.instance_id)
-        if instance is not None and self._lacks_code(instance, message):
-            self._set_aside(envelope, work)
+        if instance is not None and not instance.has_ended and self._is_stranded(instance, message):
+            work.envelopes.append(envelope)
+            self._leave_alone(envelope, instance, work)
             return
         work.envelopes.append(envelope)
         if envelope.key is not None:
             work.batch.inbox_removed.append(envelope.key)
+        begin = perf_counter()
         try:
             envelope.answer = self._HANDLERS[type(message)](self, message, instance, work, envelope.answer)
         except BideError as error:
             envelope.answer = error
+        if perf_counter() - begin > _LONG_TURN:
+            self._complain(message.instance_id, perf_counter() - begin)
+
+    def _complain(self, instance_id: str, seconds: float) -> None:
+        instance = self._residents.get(instance_id)
+        _log.warning(
+            "orchestrator %r held up all others for %.1f s in %r: waiting, I/O and heavy computation belong in activities",
+            instance.row.name if instance is not None else "?",
+            seconds,
+            instance_id,
+        )
 
     def _open(self, instance: Instance, work: _Pass) -> Instance:
         if not instance.is_open:
@@ -453,23 +485,27 @@ class Partition:
         if row.next_timer_at is not None and (work.wake_at is None or row.next_timer_at < work.wake_at):
             work.wake_at = row.next_timer_at
 
-    def _lacks_code(self, instance: Instance, message: AnyMessage) -> bool:
-        """Whether the message needs user code that is not registered here."""
-        if instance.has_ended or instance.row.name in self._app.orchestrators:
-            return False
-        return not isinstance(message, StartInstance | Purge | TimersDue)
+    def _is_stranded(self, instance: Instance, message: AnyMessage) -> bool:
+        """Whether the message needs a history that cannot be read, or code that is not registered here."""
+        is_able = instance.unreadable is None and instance.row.name in self._app.orchestrators
+        return not is_able and type(message) not in (StartInstance, Purge)
 
-    def _set_aside(self, envelope: Envelope, work: _Pass) -> None:
-        """Keep a message durably until its orchestrator is registered again, at the next start."""
-        _log.warning("orchestrator of %r is not registered; its message is kept", envelope.message.instance_id)
-        if envelope.key is None:
-            self._last_key += 1
-            envelope.key = self._last_key
-            work.batch.inbox_added.append((envelope.key, encode_message(envelope.message)))
-        self._stuck.append(envelope)
-        if isinstance(envelope.message, RaiseEvent):
-            envelope.answer = False
-        work.envelopes.append(envelope)
+    def _leave_alone(self, envelope: Envelope, instance: Instance, work: _Pass) -> None:
+        """Keep a message to a stranded instance in the inbox, until the next start; its timers can wait too."""
+        message = envelope.message
+        if type(message) is TimersDue:
+            self._timers.ignore(message.instance_id)
+        elif instance.unreadable is not None and envelope.reply is not None:
+            envelope.answer = instance.unreadable
+        elif envelope.answer is not True:  # True: an event that it has had
+            _log.warning(
+                "orchestrator %r is not registered; a message to %r is kept", instance.row.name, message.instance_id
+            )
+            envelope.answer = False if type(message) is RaiseEvent else None
+            if envelope.key is None:
+                self._last_key += 1
+                envelope.key = self._last_key
+                work.batch.inbox_added.append((envelope.key, encode_message(message)))
 
     def _start(self, message: StartInstance, existing: Instance | None, work: _Pass, _: Any) -> bool:
         """Start an instance; False when the policy keeps the one that is there."""
@@ -552,10 +588,7 @@ class Partition:
     def _timers_due(self, _message: TimersDue, instance: Instance | None, work: _Pass, _: Any) -> None:
         if instance is None or instance.has_ended:
             return
-        if instance.row.name in self._app.orchestrators:
-            self._open(instance, work).fire_timers()
-        else:
-            self._timers.ignore(instance.row.instance_id)
+        self._open(instance, work).fire_timers()
 
     def _begin(self, _message: Begin, instance: Instance | None, work: _Pass, _: Any) -> None:
         if instance is not None and not instance.has_ended:
