@@ -6,6 +6,7 @@ import random
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -26,6 +27,25 @@ async def w1(folder: Path) -> Lines:
             )
             lines.append(f"{in_flight:4} in flight: {rate:8,.0f}/s  {quantiles(taken)}")
     return lines
+
+
+async def w1_busy(folder: Path) -> Lines:
+    """W1 while another thread of the process computes without pause."""
+    is_over = threading.Event()
+    thread = threading.Thread(target=_spin, args=(is_over,))
+    async with hub(folder, "w1-busy") as running:
+        thread.start()
+        try:
+            rate, taken = await closed_loop(lambda: approve(running.client), 256, 5000)
+        finally:
+            is_over.set()
+            thread.join()
+    return [f" 256 in flight: {rate:8,.0f}/s  {quantiles(taken)}"]
+
+
+def _spin(is_over: threading.Event) -> None:
+    while not is_over.is_set():
+        sum(range(100))
 
 
 async def w2(folder: Path) -> Lines:
@@ -70,13 +90,19 @@ async def w3(folder: Path) -> Lines:
 async def park(folder: str, count: int) -> None:
     """Start `count` instances that wait, tell the memory, and die by kill -9."""
     async with hub(Path(folder), "w3", max_resident=100) as running:
-        before, ids = resident_kib(), []
-        for _ in range(0, count, 1000):
-            ids += await asyncio.gather(
-                *[running.client.start_new("approval", client_input="A-17") for _ in range(1000)]
-            )
-        print(f"memory {before:,} KiB before, {resident_kib():,} KiB with {count:,} parked", flush=True)
-        Path(folder, "ids").write_text("\n".join(ids))
+        memory = [(resident_kib(), sys.getallocatedblocks())]
+        with Path(folder, "ids").open("w") as ids:
+            for number in range(0, count, 1000):
+                started = [running.client.start_new("approval", client_input="A-17") for _ in range(1000)]
+                ids.write("\n".join(await asyncio.gather(*started)) + "\n")
+                if number + 1000 in (count // 2, count):
+                    memory.append((resident_kib(), sys.getallocatedblocks()))
+        (before, _), (half, blocks), (end, blocks_end) = memory
+        print(
+            f"memory {before:,} KiB before, {half:,} with {count // 2:,} parked, {end:,} with {count:,} "
+            f"(SQLite caches up to 64 MiB); Python objects {blocks:,}, {blocks_end:,}",
+            flush=True,
+        )
         os.kill(os.getpid(), 9)
 
 
@@ -112,9 +138,6 @@ async def w6(folder: Path) -> Lines:
             await complete(running.client, "fan_out", count)
             lines.append(f"{count:6,} activities: {count / (time.perf_counter() - begin):8,.0f}/s")
     return lines
-
-
-WORKLOADS: dict[str, Callable[[Path], Awaitable[Lines]]] = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W6": w6}
 
 
 def hub(folder: Path, name: str, **options: int) -> bide.Hub:

@@ -112,9 +112,7 @@ def _supervise(app: Path) -> int:
     stop = []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     while True:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "bide.cli", *sys.argv[1:]], env={**os.environ, _RELOAD_MARK: "1"}
-        )
+        child = subprocess.Popen([sys.executable, "-m", "bide", *sys.argv[1:]], env={**os.environ, _RELOAD_MARK: "1"})
         before = _stamps(folder)
         try:
             while child.poll() is None and not stop and _stamps(folder) == before:

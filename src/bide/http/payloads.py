@@ -176,7 +176,7 @@ def _pascal(name: str) -> str:
 
 
 def _seconds(value: datetime) -> str:
-    return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return value.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def _optional_time(value: datetime | None) -> str | None:

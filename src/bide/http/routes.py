@@ -125,12 +125,13 @@ class Api:
     async def get_one(self, request: Request) -> Response:
         query, instance_id = request.query, request.path_values["instanceid"]
         seconds = number(query, "waitForCompletion")
-        if seconds is not None:
-            await self._wait(instance_id, min(seconds, LONGEST_WAIT_SECONDS))
         show_input = flag(query, "showInput", default=True)
-        status = await self.client.get_status(
-            instance_id, show_history=flag(query, "showHistory", default=False), show_input=show_input
-        )
+        show_history = flag(query, "showHistory", default=False)
+        status = None
+        if seconds is not None:
+            status = await self._wait(instance_id, min(seconds, LONGEST_WAIT_SECONDS))
+        if status is None or show_history:
+            status = await self.client.get_status(instance_id, show_history=show_history, show_input=show_input)
         show_output = flag(query, "showHistoryOutput", default=False)
         body = payloads.status(status, show_output=show_output, show_input=show_input)
         if not status.runtime_status.is_ended:
@@ -261,7 +262,9 @@ ROUTES = (
     Route("GET", "deadLetters", Api.dead_letters, "Events that nobody consumed", ("instanceId", "top")),
 )
 _OPEN: dict[str, Callable[[Api], Awaitable[Response]]] = {"/healthz": Api.healthz, "/openapi.json": Api.openapi}
-_TABLE = [(route.method, route.parts, route) for route in ROUTES]
+_TABLE: dict[tuple[str, int], list[tuple[list[str], Route]]] = {}
+for _route in ROUTES:
+    _TABLE.setdefault((_route.method, len(_route.parts)), []).append((_route.parts, _route))
 
 
 def _find(request: Request) -> Route | None:
@@ -269,12 +272,11 @@ def _find(request: Request) -> Route | None:
     parts = request.parts
     if parts is None:
         return None
-    for method, pattern, route in _TABLE:
-        if method == request.method and len(pattern) == len(parts):
-            values = _match(pattern, parts)
-            if values is not None:
-                request.path_values = values
-                return route
+    for pattern, route in _TABLE.get((request.method, len(parts)), ()):
+        values = _match(pattern, parts)
+        if values is not None:
+            request.path_values = values
+            return route
     return None
 
 

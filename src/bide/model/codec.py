@@ -72,4 +72,4 @@ def is_pydantic_model(cls: Any) -> bool:
 
 def iso_time(value: datetime) -> str:
     """Write a UTC time as `2026-01-31T09:00:00.000000Z`."""
-    return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return value.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -115,9 +115,12 @@ class LocalClient(Client):
         self, instance_id: str, *, show_history: bool = False, show_input: bool = True
     ) -> OrchestrationStatus:
         record = await self._record(instance_id)
-        waits = await self._store.waits(instance_id=instance_id, limit=1000)
+        waits: tuple[OpenWait, ...] = ()
+        if not record.row.status.is_ended:
+            page = await self._store.waits(instance_id=instance_id, limit=1000)
+            waits = tuple(map(_open_wait, page.items))
         history = await self.get_history(instance_id) if show_history else None
-        return _status(record, show_input=show_input, waits=tuple(map(_open_wait, waits.items)), history=history)
+        return _status(record, show_input=show_input, waits=waits, history=history)
 
     async def get_status_by(
         self,
