@@ -78,7 +78,7 @@ async def start(
 async def raise_event(
     instance_id: str,
     name: str,
-    data: str | None = None,
+    data: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     /,
     *,
     event_id: str | None = None,

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from bide.client.base import DeadEvent, HistoryEntry, OpenWait, OrchestrationStatus
 from bide.http import payloads
@@ -121,15 +122,15 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _coloured(status: OrchestrationRuntimeStatus) -> str:
-    return f"[{_COLOURS.get(status.label, 'bold')}]{status.label}[/]"
+def _coloured(status: OrchestrationRuntimeStatus) -> Text:
+    return Text(status.label, style=_COLOURS.get(status.label, "bold"))
 
 
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], nothing: str) -> None:
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], nothing: str) -> None:
     if not rows:
         console().print(nothing)
         return
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(cell if cell.startswith("[") and cell.endswith("[/]") else escape(cell) for cell in row))
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     console().print(table)

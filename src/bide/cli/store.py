@@ -5,16 +5,22 @@ from typing import Annotated
 
 from cyclopts import App as Commands
 from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import track
 
 from bide.app import App
 from bide.cli import render
 from bide.cli.exits import Exit
 from bide.cli.loading import load_app
 from bide.cli.target import Target, default_store
+from bide.client.base import Client, OrchestrationStatus
 from bide.core.execution import Execution
 from bide.errors import ConfigurationError, NonDeterminismError, OrchestratorNotFoundError
 from bide.model.events import HistoryEvent
+from bide.model.instance import ENDED, OrchestrationRuntimeStatus
 from bide.store.sqlite import upgrade
+
+_LIVE = frozenset(OrchestrationRuntimeStatus) - ENDED
 
 db = Commands(name="db", help="Look after a store.")
 
@@ -64,19 +70,31 @@ async def replay(
     """
     target = target or Target()
     app = load_app(code)
-    findings: dict[str, str | None] = {}
     async with target.open() as client:
-        ids = instance_ids or [
-            item.instance_id
-            for item in (await client.get_status_by(page_size=limit)).items
-            if not item.runtime_status.is_ended
-        ]
-        for instance_id in ids:
-            events = [entry.event for entry in await client.get_history(instance_id)]
-            status = await client.get_status(instance_id, show_input=False)
-            findings[instance_id] = _difference(app, status.name, instance_id, events)
+        if instance_ids:
+            chosen = [await client.get_status(each, show_input=False) for each in instance_ids]
+        else:
+            chosen = await _live(client, limit)
+        findings: dict[str, str | None] = {}
+        for status in track(chosen, "Replaying", console=Console(stderr=True), transient=True):
+            events = [entry.event for entry in await client.get_history(status.instance_id)]
+            findings[status.instance_id] = _difference(app, status.name, status.instance_id, events)
     _report(findings, as_json=target.json)
     return Exit.FAILED if any(findings.values()) else Exit.OK
+
+
+async def _live(client: Client, limit: int) -> list[OrchestrationStatus]:
+    found: list[OrchestrationStatus] = []
+    token: str | None = None
+    while len(found) < limit:
+        page = await client.get_status_by(
+            runtime_status=_LIVE, show_input=False, page_size=min(limit - len(found), 500), continuation_token=token
+        )
+        found.extend(page.items)
+        token = page.continuation_token
+        if token is None:
+            break
+    return found
 
 
 def _difference(app: App, name: str, instance_id: str, events: Sequence[HistoryEvent]) -> str | None:
@@ -96,3 +114,5 @@ def _report(findings: dict[str, str | None], *, as_json: bool) -> None:
         return
     for instance_id, text in findings.items():
         render.console().print(f"{instance_id}: {text or 'as before'}", markup=False)
+    if not findings:
+        render.console().print("No live instances.")

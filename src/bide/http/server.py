@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import ipaddress
 import signal
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -35,15 +36,20 @@ async def serve(
             f"{host} can be reached from elsewhere, so a key is needed: pass --key, or set BIDE_KEY. Or serve on 127.0.0.1."
         )
     config = uvicorn.Config(
-        app, host=host, port=port, access_log=access_log, log_level=log_level, lifespan="off",
+        app, access_log=access_log, log_level=log_level, lifespan="off",
         timeout_graceful_shutdown=10, timeout_keep_alive=75, server_header=False,
     )  # fmt: skip
-    server = _Server(config, on_started)
+    with _listen(host, port) as listener:
+        await _Server(config, on_started).serve(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
     try:
-        await server.serve()
-    except SystemExit as error:  # uvicorn's way to say that it could not bind
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
         raise ConfigurationError(
-            f"Cannot listen on {host}:{port}; is the port taken? Choose another with --port."
+            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --host and --port."
         ) from error
 
 
@@ -61,10 +67,10 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._on_started = on_started
 
-    async def startup(self, sockets: Any = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started and self._on_started is not None:
-            self._on_started(self.servers[0].sockets[0].getsockname()[1])
+        if self.started and self._on_started is not None and sockets:
+            self._on_started(sockets[0].getsockname()[1])
 
     @contextlib.contextmanager
     def capture_signals(self) -> Any:

@@ -1,0 +1,158 @@
+"""Every command, on a store; what it prints for people, what for programs, and with which code it ends."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from bide.cli import commands
+from bide.cli.exits import Exit
+
+PAGE = (Path(__file__).parents[2] / "docs/cli.md").read_text()
+
+
+def test_a_life_on_the_command_line(cli):
+    """Start, show, raise, show: with words for people."""
+    assert cli.ok("start", "gate", "--id", "g1", "--input", '{"permit": 17}') == "g1\n"
+    shown = cli.ok("show", "g1")
+    for words in ("g1  gate  Running", "waits    Approval since 0 s ago", "until", 'input    {"permit": 17}'):
+        assert words in shown
+    assert "Approval  g1" in re.sub(" +", "  ", cli.ok("waits", "APPROVAL"))
+    assert cli.ok("raise", "g1", "Approval", '"yes"', "--event-id", "e1", "--wait").count("Completed") == 1
+    assert 'output   "yes"' in cli.ok("show", "g1")
+    assert "already accepted" in cli.ok("raise", "g1", "Approval", '"yes"', "--event-id", "e1")
+    assert "EventRaised" in cli.ok("history", "g1")
+    assert "g1" in cli.ok("list", "--status", "Completed", "--name", "gate")
+    assert cli.ok("list", "--status", "Running") == "No instances.\n"
+    assert cli.ok("purge", "g1") == "removed 1\n"
+
+
+def test_json_for_programs(cli):
+    """`--json` writes one document."""
+    assert cli.json("start", "gate", "--id", "g1") == {"instanceId": "g1"}
+    assert cli.json("show", "g1")["waits"][0]["name"] == "Approval"
+    assert [each["instanceId"] for each in cli.json("list")] == ["g1"]
+    assert [each["name"] for each in cli.json("waits", "--instance", "g1")] == ["Approval"]
+    assert cli.json("suspend", "g1", "--reason", "audit") == {"instanceId": "g1"}
+    assert cli.json("show", "g1")["runtimeStatus"] == "Suspended"
+    assert cli.json("resume", "g1") == {"instanceId": "g1"}
+    assert cli.json("terminate", "g1", "--reason", "enough") == {"instanceId": "g1"}
+    assert cli("raise", "g1", "Approval")[0] == Exit.CONFLICT
+    assert cli.json("dead-letters")[0]["reason"] == "instance-ended"
+    assert cli.json("restart", "g1", "--same-id") == {"instanceId": "g1"}
+    other = cli.json("restart", "g1")["instanceId"]
+    assert other != "g1"
+    cli.json("terminate", other)
+    assert [entry["eventType"] for entry in cli.json("history", other)][-1] == "ExecutionTerminated"
+    assert cli.json("purge", "--status", "Terminated", "--yes") == {"instancesDeleted": 1}
+
+
+def test_rewind(cli):
+    cli.ok("start", "gate", "--id", "g1")
+    assert cli("raise", "g1", "Approval", "--no-such-option")[0] == Exit.USAGE
+    code, out, _ = cli("raise", "g1", "Approval", '"fail"', "--wait")
+    assert code == Exit.FAILED
+    assert "ValueError: refused" in out
+    assert cli.ok("rewind", "g1", "--reason", "try again") == "rewound\n"
+
+
+def test_data_from_a_file_and_from_standard_input(cli, tmp_path, monkeypatch):
+    path = tmp_path / "data.json"
+    path.write_text('{"from": "file"}')
+    cli.ok("start", "gate", "--id", "g1", "--input", f"@{path}")
+    assert cli.json("show", "g1")["input"] == {"from": "file"}
+    monkeypatch.setattr("sys.stdin", io.StringIO("[1, 2]"))
+    cli.ok("raise", "g1", "Approval", "-", "--wait")
+    assert cli.json("show", "g1")["output"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("show", "nobody"), Exit.NOT_FOUND, "There is no instance 'nobody'"),
+        (("start", "gat"), Exit.USAGE, "Did you mean 'gate'?"),
+        (("raise", "nobody", "Approval", "yes"), Exit.USAGE, "'\"yes\"'"),
+        (("raise", "nobody", "Approval", "@no.json"), Exit.USAGE, "no.json"),
+        (("raise", "nobody", "Approval"), Exit.NOT_FOUND, "nobody"),
+        (("list", "--status", "Runing"), Exit.USAGE, "Running"),
+        (("purge",), Exit.USAGE, "--yes"),
+        (("replay", "--code", "no.py"), Exit.USAGE, "There is no file no.py"),
+    ],
+)
+def test_mistakes(cli, arguments, code, words):
+    """One line on standard error that names the thing and the way out; nothing on standard output."""
+    got, out, err = cli(*arguments)
+    assert (got, out) == (code, "")
+    assert err.startswith("bide: ")
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_nobody_serves(bare):
+    code, _, err = bare("show", "x", "--url", "http://127.0.0.1:1")
+    assert code == Exit.UNREACHABLE
+    assert "http://127.0.0.1:1" in err
+
+
+def test_a_store_that_cannot_be_used(bare, tmp_path):
+    (tmp_path / "notes.txt").write_text("x" * 1000)
+    code, _, err = bare("list", "--store", f"sqlite:///{tmp_path}/notes.txt")
+    assert code == Exit.STORE
+    assert "not an SQLite database" in err
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("x = 1", "There is no bide.App in"),
+        ("import bide\na = bide.App()\nb = bide.App()", "several apps (a, b); say which"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("def f(:", "SyntaxError"),
+        ("import bide\napp = bide.App()\n@app.activity\ndef f(a, b): ...", "wants 2 arguments"),
+        ("import bide\napp = bide.App()\n@app.orchestrator\ndef f(): ...", "must take the context"),
+    ],
+)
+def test_apps_that_cannot_be_loaded(bare, tmp_path, source, words):
+    """The file is named, and the user's own traceback is shown without ours."""
+    path = tmp_path / "broken.py"
+    path.write_text(source)
+    code, _, err = bare("replay", "--code", str(path), "--store", "memory:")
+    assert code == Exit.USAGE
+    assert str(path) in err
+    assert words in err
+    assert "loading.py" not in err
+
+
+def test_replay_holds_stored_histories_against_the_code(cli, app_file):
+    """What differs is told, with exit code 1; then nothing has been changed."""
+    cli.ok("start", "gate", "--id", "g1")
+    code, out, _ = cli("replay", "--code", str(app_file))
+    assert (code, out) == (0, "g1: as before\n")
+    app_file.write_text(app_file.read_text().replace("timeout=86400", "timeout=None"))
+    code, out, _ = cli("replay", "g1", "--code", str(app_file))
+    assert code == Exit.FAILED
+    assert "history holds a timer (#0), the code asked for nothing of the kind" in out
+    assert cli.json("show", "g1")["runtimeStatus"] == "Running"
+
+
+def test_db_upgrade(bare, tmp_path):
+    url = f"sqlite:///{tmp_path}/new.db"
+    assert json.loads(bare.ok("db", "upgrade", url, "--json")) == {"store": url, "from": 0, "to": 1}
+    assert "already has schema 1" in bare.ok("db", "upgrade", url)
+
+
+def test_every_command_and_exit_code_is_documented():
+    """docs/cli.md has an example of each command, and a row for each code."""
+    names = {name for name in commands if not name.startswith("-")} - {"db"} | {"db upgrade"}
+    assert names == set(re.findall(r"^\| ([a-z -]+) \| `bide", PAGE, re.MULTILINE))
+    assert {str(int(code)) for code in Exit} == set(re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE))
+
+
+@pytest.mark.parametrize("command", [name for name in commands if not name.startswith("-")])
+def test_help(bare, command):
+    """Each command explains itself and its parameters."""
+    out = bare.ok(command, "--help")
+    assert out.startswith("Usage: bide")
+    assert "PARAMETERS" in out.upper() or "COMMANDS" in out.upper()
