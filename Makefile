@@ -24,6 +24,7 @@ check: setup
 
 types: setup
 	$(BIN)/mypy
+	$(BIN)/basedpyright
 
 contracts: setup
 	$(BIN)/lint-imports

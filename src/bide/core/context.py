@@ -82,6 +82,8 @@ class OrchestrationContext:
     def get_input(self) -> Any: ...
     @overload
     def get_input(self, type: type[T]) -> T: ...
+    @overload
+    def get_input(self, type: Any) -> Any: ...
     def get_input(self, type: Any = None) -> Any:  # noqa: A002
         """Return the input, converted to `type` if one is given.
 
@@ -117,7 +119,7 @@ class OrchestrationContext:
     def wait_for_external_event(
         self,
         name: str,
-        type: None = None,
+        type: Any = None,
         *,
         timeout: timedelta | float | None = None,
         default: Any = NO_DEFAULT,
@@ -186,6 +188,15 @@ class OrchestrationContext:
         retry: RetryOptions | None = None,
         type: type[T],
     ) -> Task[T]: ...
+    @overload
+    def call_activity(
+        self,
+        activity: str | Callable[..., Any],
+        input_: Any = None,
+        *,
+        retry: RetryOptions | None = None,
+        type: Any,
+    ) -> Task[Any]: ...
     def call_activity(
         self,
         activity: str | Callable[..., Any],

@@ -456,9 +456,9 @@ class _Timeout:
         self._execution = execution
         self._task = task
 
-    def _child_done(self, timer: Task[Any]) -> None:
+    def _child_done(self, child: Task[Any]) -> None:
         task = self._task
-        if timer._error is not None or task._state is not PENDING:  # it was cancelled, or the event was first
+        if child._error is not None or task._state is not PENDING:  # it was cancelled, or the event was first
             return
         self._execution.offer(task)  # an event that arrived before the timer fired is earlier in history and wins
         if task._state is PENDING:

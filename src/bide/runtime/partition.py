@@ -121,7 +121,7 @@ class Partition:
         self._pinned: dict[str, int] = {}  # instances with commits under way must stay
         self._mailbox: deque[Envelope] = deque()
         self._internal: deque[Envelope] = deque()  # from instance to instance; go first
-        self._uncommitted_ids: dict[tuple[int, str], int] = {}
+        self._uncommitted_ids: set[tuple[int, str]] = set()
         self._in_flight: deque[asyncio.Future[None]] = deque()
         self._waker: asyncio.Future[None] | None = None
         self._last_iid = 0
@@ -284,7 +284,7 @@ class Partition:
         """The batch is durable: let its effects out."""
         for commit in work.batch.commits:
             for event_id in commit.event_ids:
-                self._uncommitted_ids.pop((commit.iid, event_id), None)
+                self._uncommitted_ids.discard((commit.iid, event_id))
         for envelope in work.envelopes:
             reply, answer = envelope.reply, envelope.answer
             if isinstance(envelope.message, TaskDone) and not envelope.message.is_child:
@@ -362,7 +362,7 @@ class Partition:
 
     async def _load(self, envelopes: list[Envelope], work: _Pass) -> None:
         """Bring in the cold instances among the targets, and what else must be read from the store."""
-        residents, cold = self._residents, set()
+        residents, cold = self._residents, set[str]()
         for envelope in envelopes:
             message = envelope.message
             if message.instance_id not in residents and not (type(message) is StartInstance and message.is_new_id):
@@ -563,15 +563,14 @@ class Partition:
         if instance is None:
             self._bury(message, DeadLetterReason.UNKNOWN_INSTANCE, work)
             raise InstanceNotFoundError(message.instance_id)
-        if message.event_id is not None:
-            key = (instance.row.iid, message.event_id)
-            if is_known or key in self._uncommitted_ids:
-                return True
+        key = None if message.event_id is None else (instance.row.iid, message.event_id)
+        if is_known or key in self._uncommitted_ids:
+            return True
         if instance.has_ended:
             self._bury(message, DeadLetterReason.INSTANCE_ENDED, work)
             raise InstanceEndedError(message.instance_id, instance.row.status.label)
-        if message.event_id is not None:
-            self._uncommitted_ids[key] = 1
+        if key is not None:
+            self._uncommitted_ids.add(key)
         self._open(instance, work).raise_event(message)
         return False
 
