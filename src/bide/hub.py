@@ -4,6 +4,9 @@ from typing import Any
 
 from bide.runtime.engine import Engine
 
+_BODY_MARGIN = 1024
+"""A payload that is too large by a little is refused with the error that names it, not as a body."""
+
 
 class Hub(Engine):
     """Runs an app on a store.
@@ -20,7 +23,12 @@ class Hub(Engine):
     """
 
     def asgi(self, *, key: str | None = None) -> Any:
-        """Return an ASGI app with the HTTP API, to serve or to mount; requests need `key` when one is given."""
-        from bide.http.routes import create_app  # noqa: PLC0415  (Starlette only for those who serve)
+        """Return an ASGI app with the HTTP API, to serve or to mount, also before the hub runs.
 
-        return create_app(self.client, key=key, hub_name=self.name)
+        Requests need `key` when one is given; without one only those to localhost are answered.
+        """
+        from bide.http.routes import create_app  # noqa: PLC0415  (only for those who serve)
+
+        return create_app(
+            lambda: self.client, key=key, hub_name=self.name, max_body_bytes=self.max_payload_bytes + _BODY_MARGIN
+        )

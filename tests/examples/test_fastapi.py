@@ -1,6 +1,7 @@
 """The FastAPI example, driven over ASGI."""
 
 import httpx
+from fastapi import FastAPI
 
 from examples import with_fastapi
 
@@ -15,3 +16,17 @@ async def test_an_order_is_placed_and_approved(tmp_path, monkeypatch):
             assert (await http.post(f"/orders/{instance_id}/approve")).json() == {"duplicate": False}
             status = await with_fastapi.hub.client.wait_for_completion(instance_id, timeout=5)
             assert status.output == "order 7 processed"
+
+
+async def test_the_api_can_be_mounted_before_the_hub_runs():
+    """Requests before that are answered 503; management URLs lead back through the mount."""
+    hub = with_fastapi.bide.Hub(with_fastapi.orchestrations, "memory:")
+    service = FastAPI()
+    service.mount("/flows", hub.asgi())
+    base = "/flows/runtime/webhooks/durabletask"
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(service), base_url="http://localhost") as http:
+        assert (await http.get(f"{base}/instances")).status_code == 503
+        async with hub:
+            started = (await http.post(f"{base}/orchestrators/approval")).json()
+            assert started["statusQueryGetUri"].startswith(f"http://localhost{base}/instances/")
+            assert (await http.get(started["statusQueryGetUri"])).status_code == 202

@@ -39,7 +39,7 @@ async def harness():
 @pytest.fixture
 async def http(harness):
     """A bare HTTP client on the API's base."""
-    transport = httpx.ASGITransport(create_app(harness.client))
+    transport = httpx.ASGITransport(create_app(lambda: harness.client))
     base = "http://localhost/runtime/webhooks/durabletask/"
     async with httpx.AsyncClient(transport=transport, base_url=base) as http:
         yield http
@@ -48,6 +48,6 @@ async def http(harness):
 @pytest.fixture
 async def remote(harness):
     """Our own client over HTTP."""
-    transport = httpx.ASGITransport(create_app(harness.client))
+    transport = httpx.ASGITransport(create_app(lambda: harness.client))
     async with connect("http://localhost", transport=transport) as client:
         yield client

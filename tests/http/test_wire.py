@@ -122,7 +122,7 @@ async def test_lists_go_by_pages(http):
 
 async def test_a_key_is_needed_where_one_is_set(harness):
     """401 without, 202 with the key in query or header; /healthz is open."""
-    transport = httpx.ASGITransport(create_app(harness.client, key="secret"))
+    transport = httpx.ASGITransport(create_app(lambda: harness.client, key="secret"))
     async with httpx.AsyncClient(transport=transport, base_url="http://example.org") as http:
         base = "/runtime/webhooks/durabletask/orchestrators/gate"
         assert (await http.post(base)).status_code == 401

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from bide.cli.target import default_store
 from bide.client.paths import BASE
 from bide.http.server import DEFAULT_PORT, serve
 from bide.hub import Hub
+from bide.runtime.engine import DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_THREADS
 
 _RELOAD_MARK = "BIDE_RELOADED"
 
@@ -34,6 +36,9 @@ def serve_app(
     hub: str = "bide",
     key: Annotated[str | None, Parameter(env_var="BIDE_KEY")] = None,
     store: Annotated[str | None, Parameter(env_var="BIDE_STORE")] = None,
+    retention_days: float | None = None,
+    max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
+    activity_threads: int = DEFAULT_THREADS,
     reload: bool = False,
     access_log: bool = False,
     log_level: str = "warning",
@@ -54,6 +59,12 @@ def serve_app(
         What requests must carry as ?code=… or in the header x-functions-key.
     store
         Where instances live: sqlite:///file.db (relative), sqlite:////path/file.db (absolute) [sqlite:///bide.db].
+    retention_days
+        Remove instances that ended so many days ago, and dead letters of that age. Without it they are kept.
+    max_payload_bytes
+        Largest input, result or event data, as JSON.
+    activity_threads
+        How many plain-function activities run at a time.
     reload
         Start again whenever a .py file below the app's folder changes.
     access_log
@@ -66,7 +77,14 @@ def serve_app(
     if reload and not os.environ.get(_RELOAD_MARK):
         return _supervise(Path(app.partition(":")[0]))
     loaded = load_app(app)
-    running = Hub(loaded, store or default_store(), name=hub)
+    running = Hub(
+        loaded,
+        store or default_store(),
+        name=hub,
+        retention=timedelta(days=retention_days) if retention_days is not None else None,
+        max_payload_bytes=max_payload_bytes,
+        activity_threads=activity_threads,
+    )
     _run(_serve(running, loaded, host, port, key, access_log=access_log, log_level=log_level))
     return Exit.OK
 

@@ -188,9 +188,10 @@ class Client(Protocol):
         ...
 
     async def rewind(self, instance_id: str, reason: str | None = None) -> None:
-        """Take up a Failed instance again: what failed is removed from its history and tried anew.
+        """Take up a Failed instance again: what failed counts as not having happened, and is tried anew.
 
-        Raises `InstanceNotFoundError`, `InstanceStateError` when it is not Failed.
+        Raises `InstanceNotFoundError`, `InstanceStateError` when it is not Failed, `NonDeterminismError` when the
+        code does not fit the history.
         """
         ...
 

@@ -17,14 +17,17 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 @dataclass(slots=True)
 class Request:
-    """`parts` are the path segments below the API's base, None outside of it; header names are lower-case."""
+    """`parts` are the path segments below the API's base, None outside of it; header names are lower-case.
+
+    `origin` is what management URLs begin with: scheme, host, and where the app is mounted.
+    """
 
     method: str
+    origin: str
     path: str
     parts: list[str] | None
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    scheme: str
     body: bytes = b""
     path_values: dict[str, str] = field(default_factory=dict)
 
@@ -36,12 +39,8 @@ class Request:
             raw = raw[len(root.encode()) :]
         parts, query = segments(raw, scope.get("query_string", b""))
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        path = raw.decode("latin-1")
-        return cls(scope["method"], path, parts, parse_query(query), headers, scope.get("scheme", "http"))
-
-    @property
-    def origin(self) -> str:
-        return f"{self.scheme}://{self.headers.get('host', 'localhost')}"
+        origin = f"{scope.get('scheme', 'http')}://{headers.get('host', 'localhost')}{root}"
+        return cls(scope["method"], origin, raw.decode("latin-1"), parts, parse_query(query), headers)
 
     @property
     def is_json(self) -> bool:

@@ -18,7 +18,7 @@ from bide.model.instance import IdReusePolicy, OrchestrationRuntimeStatus
 
 _COMPLETED = OrchestrationRuntimeStatus.COMPLETED
 _FAILED = OrchestrationRuntimeStatus.FAILED
-DEFAULT_MAX_BODY_BYTES = (1 << 20) + 1024
+_DEFAULT_MAX_BODY_BYTES = (1 << 20) + 1024
 
 Handler = Callable[["Api", Request], Awaitable[Response]]
 
@@ -39,20 +39,31 @@ class Route:
 
 
 def create_app(
-    client: Client, *, key: str | None = None, hub_name: str = "bide", max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    client: Callable[[], Client],
+    *,
+    key: str | None = None,
+    hub_name: str = "bide",
+    max_body_bytes: int = _DEFAULT_MAX_BODY_BYTES,
 ) -> "Api":
-    """Make the ASGI app of a hub. With `key`, every request but `/healthz` and `/openapi.json` needs it."""
+    """Make the ASGI app of a hub. With `key`, every request but `/healthz` and `/openapi.json` needs it.
+
+    `client` is asked anew at each request, so that the app can be mounted before the hub runs.
+    """
     return Api(client, key=key, hub_name=hub_name, max_body_bytes=max_body_bytes)
 
 
 class Api:
     """An ASGI app. It routes by itself, with the extension's rules: no framework cuts before it decodes."""
 
-    def __init__(self, client: Client, *, key: str | None, hub_name: str, max_body_bytes: int) -> None:
-        self.client = client
+    def __init__(self, client: Callable[[], Client], *, key: str | None, hub_name: str, max_body_bytes: int) -> None:
+        self._client = client
         self._key = key
         self._hub_name = hub_name
         self._max_body_bytes = max_body_bytes
+
+    @property
+    def client(self) -> Client:
+        return self._client()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

@@ -7,7 +7,7 @@ from typing import Self
 
 from bide.app import App
 from bide.client.base import Client
-from bide.errors import HubClosedError
+from bide.errors import ConfigurationError, HubClosedError
 from bide.model.clock import Clock
 from bide.runtime.activities import ActivityRunner
 from bide.runtime.clock import SystemClock
@@ -43,7 +43,7 @@ class Engine:
         self.store = open_store(store) if isinstance(store, str) else store
         self.location = store if isinstance(store, str) else type(store).__name__
         self._clock = clock if clock is not None else SystemClock()
-        self._limit = max_payload_bytes
+        self.max_payload_bytes = max_payload_bytes
         self._max_resident = max_resident
         self._threads = activity_threads
         self._retention = retention
@@ -72,6 +72,15 @@ class Engine:
         return self.partition.is_idle and self._activities is not None and self._activities.is_idle
 
     async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def start(self) -> Self:
+        """Open the store and run; `close` ends it. For where `async with` does not fit, as in a notebook.
+
+        Raises what opening the store raises (`StoreError`), and `ConfigurationError` when the hub runs already.
+        """
+        if self._partition is not None:
+            raise ConfigurationError("The hub is running already.")
         await self.store.open()
         lower_switch_interval()
         try:
@@ -93,9 +102,9 @@ class Engine:
             self.app, self.store, self._clock, max_resident=self._max_resident, on_ended=completions.notify
         )
         partition.activities = self._activities = ActivityRunner(
-            self.app.activities.get, partition.post, threads=self._threads, limit=self._limit
+            self.app.activities.get, partition.post, threads=self._threads, limit=self.max_payload_bytes
         )
-        client = LocalClient(partition, self.store, self._clock, IdSource(), completions, self._limit)
+        client = LocalClient(partition, self.store, self._clock, IdSource(), completions, self.max_payload_bytes)
         await partition.start()
         self._partition, self._client = partition, client
         self._tasks = [asyncio.create_task(partition.run(), name="bide-partition")]
