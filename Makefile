@@ -3,19 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test setup check types contracts unit bench clean
+.PHONY: run test setup check types contracts unit docs bench clean
 
 run: $(VENV)/.ready
 	$(BIN)/python examples/permit.py
 
-test: setup check types contracts unit
+test: setup check types contracts docs unit
 
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev --group docs
 	touch $@
 
 check: setup
@@ -37,6 +37,9 @@ unit: setup
 	build/wheel-venv/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	build/wheel-venv/bin/python -m pip install --quiet "$$(ls dist/*.whl)[all]" --group dev
 	build/wheel-venv/bin/python -m pytest
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir build/site
 
 bench: setup
 	$(BIN)/python -m bench

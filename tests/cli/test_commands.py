@@ -10,7 +10,7 @@ import pytest
 from bide.cli import commands
 from bide.cli.exits import Exit
 
-PAGE = (Path(__file__).parents[2] / "docs/cli.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs/reference/cli.md").read_text()
 
 
 def test_a_life_on_the_command_line(cli):
@@ -144,7 +144,7 @@ def test_db_upgrade(bare, tmp_path):
 
 
 def test_every_command_and_exit_code_is_documented():
-    """docs/cli.md has an example of each command, and a row for each code."""
+    """docs/reference/cli.md has an example of each command, and a row for each code."""
     names = {name for name in commands if not name.startswith("-")} - {"db"} | {"db upgrade"}
     assert names == set(re.findall(r"^\| ([a-z -]+) \| `bide", PAGE, re.MULTILINE))
     assert {str(int(code)) for code in Exit} == set(re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""Exit codes of the `bide` command, documented in docs/cli.md."""
+"""Exit codes of the `bide` command, documented in docs/reference/cli.md."""
 
 from enum import IntEnum
 

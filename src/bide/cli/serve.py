@@ -9,7 +9,7 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from rich.markup import escape
@@ -41,7 +41,7 @@ def serve_app(
     activity_threads: int = DEFAULT_THREADS,
     reload: bool = False,
     access_log: bool = False,
-    log_level: str = "warning",
+    log_level: Literal["debug", "info", "warning", "error"] = "warning",
 ) -> int:
     """Serve an app.
 
