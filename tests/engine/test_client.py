@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from bide import App, InstanceEndedError
+from bide import App, InstanceEndedError, InvalidInputError
 from bide import OrchestrationRuntimeStatus as Status
 from bide.testing import Harness
 
@@ -37,3 +37,18 @@ async def test_waiting_for_an_instance_that_ended_before_returns_at_once():
             await harness.client.raise_event(instance_id, "Approval", 2)
         status = await harness.client.wait_for_completion(instance_id, timeout=5)
         assert status.output == 1
+
+
+@pytest.mark.parametrize("text", ["", "a\0b", "\ud800", "x" * 1001, 7])
+async def test_text_that_cannot_be_stored_is_refused(text):
+    """A store would cut an id off at a NUL, and take two events for one."""
+    async with Harness(app) as harness:
+        instance_id = await harness.client.start_new("approval")
+        for verb in (
+            harness.client.raise_event(instance_id, "Approval", event_id=text),
+            harness.client.start_new("approval", version=text),
+            harness.client.start_new("approval", tags={"team": text}),
+            harness.client.start_new(text),
+        ):
+            with pytest.raises(InvalidInputError):
+                await verb

@@ -429,6 +429,44 @@ async def test_activities_that_fail(open_harness, activity, error_type, words):
             assert "bide/runtime" not in trace
 
 
+class WithoutTextError(Exception):
+    """Its text cannot be made."""
+
+    def __str__(self):
+        raise RuntimeError
+
+
+def circular() -> Exception:
+    first, second = ValueError("first"), KeyError("second")
+    first.__cause__, second.__cause__ = second, first
+    return first
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError("no file named \ud800\0"), "no file named \\ud800\0"),
+        (WithoutTextError(), "<WithoutTextError whose text cannot be made>"),
+        (circular(), "first"),
+    ],
+)
+async def test_errors_that_are_hard_to_tell(open_harness, error, message):
+    """File names that are not UTF-8, a `__str__` that raises, causes that go in a circle: the failure is stored."""
+
+    @(app := App()).orchestrator
+    def caller(context):
+        yield context.call_activity(fail)
+
+    @app.activity
+    async def fail():
+        raise error
+
+    async with open_harness(app) as harness:
+        status = await run(harness, caller)
+        assert status.runtime_status is Status.FAILED
+        assert status.output.endswith(message)
+
+
 # Breaking the rules
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
+from bide.model.codec import encode_payload
 from bide.model.commit import Batch, Commit, Turn
 from bide.model.instance import (
     DeadLetter,
@@ -21,7 +22,7 @@ from bide.testing.store_suite.fixtures import turn
 
 TIMES = st.integers(0, 9)
 NAMES = st.sampled_from(["Approval", "approval", "Straße", "x y/z", '"q"', "日本"])
-TEXTS = st.one_of(st.none(), st.text(max_size=8).map(lambda text: f'"{text}"'))
+TEXTS = st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"]), max_size=8).map(encode_payload))
 COUNTS = st.one_of(st.none(), st.dictionaries(NAMES, st.integers(1, 3), min_size=1, max_size=2))
 
 

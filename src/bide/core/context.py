@@ -12,7 +12,7 @@ from bide.core.tasks import ActivityTask, EventTask, Task, TimerTask, WhenAllTas
 from bide.errors import InvalidIdError, InvalidInputError
 from bide.model.clock import span_micros, to_datetime, to_micros
 from bide.model.codec import decode_payload, encode_payload
-from bide.model.names import check_event_name, check_instance_id, registered_name
+from bide.model.names import check_event_name, check_instance_id, check_text, registered_name
 
 if TYPE_CHECKING:
     from bide.core.execution import Execution
@@ -237,6 +237,7 @@ class OrchestrationContext:
         Raises `TaskFailedError` at the yield when it failed, was terminated, or could not be started.
         """
         name = registered_name(orchestrator)
+        check_text(version, "The version")
         if instance_id is not None:
             check_instance_id(instance_id)
             if instance_id.casefold() in {
@@ -275,6 +276,7 @@ class OrchestrationContext:
         `preserve_unprocessed_events` is False: then they become dead letters. Custom status, tags and parent stay;
         open timers end, and results of activities that still run are dropped.
         """
+        check_text(version, "The version")
         self._execution.continue_as_new(input_, preserve_events=preserve_unprocessed_events, version=version)
 
     def _retried(self, begin: Callable[[], ActivityTask[Any]], retry: RetryOptions | None) -> Task[Any]:

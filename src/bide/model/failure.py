@@ -4,6 +4,8 @@ import traceback
 
 import msgspec
 
+_DEEPEST_CAUSE = 10
+
 
 class FailureDetails(msgspec.Struct, frozen=True, array_like=True):
     """An error as history holds it (the protocol's `TaskFailureDetails`).
@@ -19,14 +21,14 @@ class FailureDetails(msgspec.Struct, frozen=True, array_like=True):
     is_non_retriable: bool = False
 
 
-def failure_of(error: BaseException, *, is_non_retriable: bool = False) -> FailureDetails:
-    """Describe `error` and its cause; the traceback starts in user code's own frames."""
-    cause = error.__cause__
+def failure_of(error: BaseException, *, is_non_retriable: bool = False, depth: int = 0) -> FailureDetails:
+    """Describe `error` and its causes; the traceback starts in user code's own frames."""
+    cause = error.__cause__ if depth < _DEEPEST_CAUSE else None
     return FailureDetails(
         error_type=type_name(type(error)),
-        message=str(error),
-        stack_trace="".join(traceback.format_exception(error)),
-        inner_failure=failure_of(cause) if cause is not None else None,
+        message=_storable(_message(error)),
+        stack_trace=_storable("".join(traceback.format_exception(error))),
+        inner_failure=failure_of(cause, depth=depth + 1) if cause is not None else None,
         is_non_retriable=is_non_retriable,
     )
 
@@ -34,3 +36,15 @@ def failure_of(error: BaseException, *, is_non_retriable: bool = False) -> Failu
 def type_name(cls: type) -> str:
     """Class name as it is stored: `ValueError`, `orders.PaymentRefused`."""
     return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  (the user's own __str__ may raise anything)
+        return f"<{type(error).__qualname__} whose text cannot be made>"
+
+
+def _storable(text: str) -> str:
+    """Text from the system, such as a file's name, may hold lone surrogates, which no encoding takes."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -9,6 +9,8 @@ MAX_ID_LENGTH = 256
 """As in the Durable Functions extension (`DurableClient.cs`; the documentation says 100)."""
 MAX_EVENT_NAME_LENGTH = 300
 """As in durabletask-mssql, where names are varchar(300)."""
+MAX_TEXT_LENGTH = 1000
+"""Of event ids, versions, tags and reasons: ours."""
 NAME_ATTRIBUTE = "__bide_name__"
 """Where the decorators note the name under which a function is registered."""
 
@@ -38,9 +40,23 @@ def check_event_name(name: str) -> str:
         raise InvalidIdError(f"An event name must be a non-empty string, not {name!r}.")
     if len(name) > MAX_EVENT_NAME_LENGTH:
         raise InvalidIdError(f"An event name may have {MAX_EVENT_NAME_LENGTH} characters, this one has {len(name)}.")
-    if "\0" in name or not _is_encodable(name):
+    if not _is_storable(name):
         raise InvalidIdError(f"Event name {name!r} has a NUL or a lone surrogate.")
     return name
+
+
+def check_text(text: str | None, what: str) -> str | None:
+    """Return `text` if it can be stored: no NUL, no lone surrogate, 1 to 1,000 characters; or None.
+
+    `what` names it in the `InvalidInputError`. Stores would cut it off at a NUL, and two event ids could become one.
+    """
+    if text is None:
+        return None
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_TEXT_LENGTH or not _is_storable(text):
+        raise InvalidInputError(
+            f"{what} must be text of 1 to {MAX_TEXT_LENGTH:,} characters, without NUL and lone surrogates, not {text!r:.100}."
+        )
+    return text
 
 
 def event_key(name: str) -> str:
@@ -51,7 +67,7 @@ def event_key(name: str) -> str:
 def registered_name(target: str | Callable[..., Any]) -> str:
     """Return the name of an orchestrator or activity given by name or as the decorated function."""
     if isinstance(target, str):
-        return target
+        return check_text(target, "A name") or ""
     name = getattr(target, NAME_ATTRIBUTE, None)
     if not isinstance(name, str):
         raise InvalidInputError(
@@ -61,9 +77,9 @@ def registered_name(target: str | Callable[..., Any]) -> str:
     return name
 
 
-def _is_encodable(text: str) -> bool:
+def _is_storable(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return "\0" not in text

@@ -30,7 +30,7 @@ from bide.model.instance import (
     Wait,
 )
 from bide.model.messages import Purge, RaiseEvent, Resume, Rewind, StartInstance, Suspend, Terminate
-from bide.model.names import check_event_name, check_instance_id, registered_name
+from bide.model.names import check_event_name, check_instance_id, check_text, registered_name
 from bide.runtime.ids import IdSource
 from bide.runtime.partition import Ended, Partition
 from bide.store.base import InstanceFilter, StatusRecord, Store
@@ -95,8 +95,8 @@ class LocalClient(Client):
             input=encode_payload(client_input, "The input", self._limit),
             start_at=self._time(start_at),
             reuse=IdReusePolicy(id_reuse),
-            version=version,
-            tags=dict(tags) if tags else None,
+            version=check_text(version, "The version"),
+            tags=_checked_tags(tags),
             is_new_id=instance_id is None,
         )
         await self._partition.ask(message)
@@ -106,6 +106,7 @@ class LocalClient(Client):
         self, instance_id: str, name: str, data: Any = None, *, event_id: str | None = None
     ) -> RaisedEvent:
         check_event_name(name)
+        check_text(event_id, "The event id")
         text = encode_payload(data, f"The data of event {name!r}", self._limit)
         message = RaiseEvent(instance_id=instance_id, name=name, input=text, event_id=event_id)
         is_duplicate = await self._partition.ask(message)
@@ -173,16 +174,16 @@ class LocalClient(Client):
             raise TimeoutError(f"Instance {instance_id!r} has not ended after {seconds:g} s") from None
 
     async def terminate(self, instance_id: str, reason: str | None = None, *, recursive: bool = False) -> None:
-        await self._partition.ask(Terminate(instance_id=instance_id, reason=reason, recursive=recursive))
+        await self._partition.ask(Terminate(instance_id=instance_id, reason=_reason(reason), recursive=recursive))
 
     async def suspend(self, instance_id: str, reason: str | None = None) -> None:
-        await self._partition.ask(Suspend(instance_id=instance_id, reason=reason))
+        await self._partition.ask(Suspend(instance_id=instance_id, reason=_reason(reason)))
 
     async def resume(self, instance_id: str, reason: str | None = None) -> None:
-        await self._partition.ask(Resume(instance_id=instance_id, reason=reason))
+        await self._partition.ask(Resume(instance_id=instance_id, reason=_reason(reason)))
 
     async def rewind(self, instance_id: str, reason: str | None = None) -> None:
-        await self._partition.ask(Rewind(instance_id=instance_id, reason=reason))
+        await self._partition.ask(Rewind(instance_id=instance_id, reason=_reason(reason)))
 
     async def restart(self, instance_id: str, *, restart_with_new_instance_id: bool = True) -> str:
         record = await self._record(instance_id)
@@ -281,6 +282,17 @@ class LocalClient(Client):
         if isinstance(start_at, timedelta):
             return self._clock.now() + span_micros(start_at)
         return _optional_micros(start_at)
+
+
+def _reason(text: str | None) -> str | None:
+    return check_text(text, "The reason") if text else None
+
+
+def _checked_tags(tags: Mapping[str, str] | None) -> dict[str, str] | None:
+    for key, value in (tags or {}).items():
+        check_text(key, "A tag's name")
+        check_text(value, f"The value of tag {key!r}")
+    return dict(tags) if tags else None
 
 
 def _optional_micros(value: datetime | None) -> int | None:
