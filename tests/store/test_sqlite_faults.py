@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ async def test_not_a_database(tmp_path):
 
 async def test_the_database_of_another_program(tmp_path):
     path = tmp_path / "other.db"
-    with sqlite3.connect(path) as other:
+    with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE customers (name TEXT)")
     await refused(path, bide.StoreCorruptError, "another program")
 
@@ -89,9 +90,8 @@ async def test_the_database_of_another_program(tmp_path):
 async def test_a_database_from_a_newer_bide(tmp_path):
     path = tmp_path / "bide.db"
     await make(path)
-    with sqlite3.connect(path) as newer:
+    with closing(sqlite3.connect(path)) as newer:
         newer.execute("PRAGMA user_version = 999")
-    newer.close()
     await refused(path, bide.StoreVersionError, "999", "Upgrade bide")
 
 
@@ -113,11 +113,10 @@ async def test_one_damaged_history_harms_only_its_instance(tmp_path):
     """Its caller is told, others go on, and it can be purged."""
     path = tmp_path / "bide.db"
     broken, sound = await make(path), await make(path)
-    with sqlite3.connect(path) as damage:
+    with closing(sqlite3.connect(path)) as damage, damage:
         damage.execute(
             "UPDATE history SET data = x'c1c1' WHERE iid = (SELECT iid FROM instances WHERE id = ?)", (broken,)
         )
-    damage.close()
     async with Hub(app, url(path)) as hub:
         with pytest.raises(bide.StoreCorruptError, match=broken):
             await hub.client.raise_event(broken, "Approval")

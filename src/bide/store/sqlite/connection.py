@@ -27,9 +27,13 @@ def open_database(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open a connection with our settings; several threads may use it, one at a time."""
     with driver_errors(path):
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
-        connection.executescript(_PRAGMAS)
-        if read_only:
-            connection.execute("PRAGMA query_only = 1")
+        try:
+            connection.executescript(_PRAGMAS)
+            if read_only:
+                connection.execute("PRAGMA query_only = 1")
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 
