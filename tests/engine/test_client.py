@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from bide import App, InstanceEndedError, InvalidInputError
+from bide import App, HubClosedError, InstanceEndedError, InvalidInputError, StoreUnavailableError
 from bide import OrchestrationRuntimeStatus as Status
-from bide.testing import Harness
+from bide.store import MemoryStore
+from bide.testing import FaultyStore, Harness
 
 app = App()
 
@@ -52,3 +53,30 @@ async def test_text_that_cannot_be_stored_is_refused(text):
         ):
             with pytest.raises(InvalidInputError):
                 await verb
+
+
+async def test_a_hub_closes_although_its_store_fails():
+    """Nobody hangs: neither `close` nor the callers; what was not stored is refused."""
+    local, go_on = App(), asyncio.Event()
+
+    @local.orchestrator
+    def caller(context):
+        yield context.call_activity(slow)
+
+    @local.activity
+    async def slow():
+        await go_on.wait()
+
+    store = FaultyStore(MemoryStore())
+    harness = Harness(local, store)
+    await harness.hub.start()
+    client = harness.client
+    await client.start_new("caller", "c")
+    store.fail_next(1_000_000)
+    with pytest.raises(StoreUnavailableError):
+        await client.start_new("caller", "other")
+    go_on.set()
+    await asyncio.sleep(0)
+    await asyncio.wait_for(harness.hub.close(), timeout=20)
+    with pytest.raises(HubClosedError):
+        await client.start_new("caller", "other")

@@ -176,7 +176,8 @@ class Partition:
         """Handle messages until closed."""
         while True:
             await self._until_work()
-            if self._is_closing and self.is_idle:
+            if self._is_closing and (self.is_idle or self._failed):
+                self._refuse_all(HubClosedError("The hub was closed before this was stored."))
                 return
             if self._failed:
                 await self._restart()
