@@ -103,6 +103,13 @@ def test_a_store_that_cannot_be_used(bare, tmp_path):
     assert "not an SQLite database" in err
 
 
+def test_a_store_that_is_not_there_is_not_made_by_looking(bare, tmp_path):
+    code, _, err = bare("list", "--store", f"sqlite:///{tmp_path}/typo.db")
+    assert code == Exit.STORE
+    assert "There is no file" in err
+    assert not (tmp_path / "typo.db").exists()
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [

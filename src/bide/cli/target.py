@@ -11,6 +11,8 @@ from cyclopts import Parameter
 from bide.app import App
 from bide.cli.loading import load_app
 from bide.client.base import Client
+from bide.errors import StoreUnavailableError
+from bide.store import SqliteStore, open_store
 
 DEFAULT_URL = "http://127.0.0.1:7071"
 
@@ -40,7 +42,10 @@ class Target:
             from bide.hub import Hub  # noqa: PLC0415
 
             app = load_app(self.app) if self.app is not None else App()
-            async with Hub(app, self.store) as hub:
+            store = open_store(self.store)
+            if self.app is None and isinstance(store, SqliteStore) and not store.path.exists():
+                raise StoreUnavailableError(f"There is no file {store.path}. Is the path right?")
+            async with Hub(app, store) as hub:
                 yield hub.client
 
 
