@@ -250,25 +250,29 @@ class Api:
         return _page([payloads.dead_letter(item) for item in page.items], page.continuation_token)
 
 
+_REASON = ("reason",)
+_START = ("startAt", "version", "tags", "timeout", "pollingInterval", "returnInternalServerErrorOnFailure")
+_SHOW = ("showInput", "showHistory", "showHistoryOutput", "returnInternalServerErrorOnFailure", "waitForCompletion")
+_FILTER = ("runtimeStatus", "createdTimeFrom", "createdTimeTo")
+_LIST = (*_FILTER, "instanceIdPrefix", "name", "waitingFor", "showInput", "top")
+
 ROUTES = (
     Route("POST", "instances/{instanceId}/raiseEvent/{eventName}", Api.raise_event, "Raise an event", ("eventId",)),
-    Route("POST", "orchestrators/{functionName}", Api.start, "Start an instance", ("version", "startAt")),
+    Route("POST", "orchestrators/{functionName}", Api.start, "Start an instance", _START),
     Route(
-        "POST", "orchestrators/{functionName}/{instanceId}", Api.start, "Start an instance under an id", ("idReuse",)
+        "POST", "orchestrators/{functionName}/{instanceId}", Api.start, "Start one under an id", (*_START, "idReuse")
     ),
-    Route("GET", "instances/{instanceId}", Api.get_one, "Status of an instance", ("showHistory", "waitForCompletion")),
-    Route(
-        "GET", "instances", Api.get_many, "List instances", ("runtimeStatus", "createdTimeFrom", "waitingFor", "top")
-    ),
+    Route("GET", "instances/{instanceId}", Api.get_one, "Status of an instance", _SHOW),
+    Route("GET", "instances", Api.get_many, "List instances, newest first", _LIST),
     Route("POST", "instances/{instanceId}/terminate", Api.terminate, "End an instance now", ("reason", "recursive")),
-    Route("POST", "instances/{instanceId}/suspend", Api.suspend, "Suspend an instance", ("reason",)),
-    Route("POST", "instances/{instanceId}/resume", Api.resume, "Resume an instance", ("reason",)),
-    Route("POST", "instances/{instanceId}/rewind", Api.rewind, "Take up a failed instance again", ("reason",)),
+    Route("POST", "instances/{instanceId}/suspend", Api.suspend, "Suspend an instance", _REASON),
+    Route("POST", "instances/{instanceId}/resume", Api.resume, "Resume an instance", _REASON),
+    Route("POST", "instances/{instanceId}/rewind", Api.rewind, "Take up a failed instance again", _REASON),
     Route("POST", "instances/{instanceId}/restart", Api.restart, "Start it again", ("restartWithNewInstanceId",)),
     Route("DELETE", "instances/{instanceId}", Api.purge_one, "Remove an instance", ("force", "recursive")),
-    Route("DELETE", "instances", Api.purge_many, "Remove ended instances", ("createdTimeFrom", "runtimeStatus")),
+    Route("DELETE", "instances", Api.purge_many, "Remove ended instances", _FILTER),
     Route("GET", "instances/{instanceId}/history", Api.history, "All history events"),
-    Route("GET", "instances/{instanceId}/waits", Api.waits, "What an instance waits for"),
+    Route("GET", "instances/{instanceId}/waits", Api.waits, "What an instance waits for", ("name", "top")),
     Route("GET", "waits", Api.waits, "Open waits, oldest first", ("name", "top")),
     Route("GET", "deadLetters", Api.dead_letters, "Events that nobody consumed", ("instanceId", "top")),
 )
