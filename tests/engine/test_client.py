@@ -4,7 +4,14 @@ import asyncio
 
 import pytest
 
-from bide import App, HubClosedError, InstanceEndedError, InvalidInputError, StoreUnavailableError
+from bide import (
+    App,
+    HubClosedError,
+    InstanceEndedError,
+    InstanceNotFoundError,
+    InvalidInputError,
+    StoreUnavailableError,
+)
 from bide import OrchestrationRuntimeStatus as Status
 from bide.store import MemoryStore
 from bide.testing import FaultyStore, Harness
@@ -80,3 +87,16 @@ async def test_a_hub_closes_although_its_store_fails():
     await asyncio.wait_for(harness.hub.close(), timeout=20)
     with pytest.raises(HubClosedError):
         await client.start_new("caller", "other")
+
+
+async def test_nobody_waits_for_an_instance_that_was_purged_or_for_a_hub_that_was_closed():
+    async with Harness(app) as harness:
+        for instance_id in ("purged", "left"):
+            await harness.client.start_new("approval", instance_id)
+        waiting = [asyncio.ensure_future(harness.client.wait_for_completion(each)) for each in ("purged", "left")]
+        await harness.run_until_idle()
+        await harness.client.purge("purged", force=True)
+        with pytest.raises(InstanceNotFoundError):
+            await waiting[0]
+    with pytest.raises(HubClosedError):
+        await waiting[1]

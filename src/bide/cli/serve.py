@@ -93,14 +93,16 @@ async def _serve(
     hub: Hub, app: App, host: str, port: int, key: str | None, *, access_log: bool, log_level: str
 ) -> None:
     async with hub:
+        api = hub.asgi(key=key)
         await serve(
-            hub.asgi(key=key),
+            api,
             host,
             port,
             key=key,
             access_log=access_log,
             log_level=log_level,
             on_started=lambda actual: _announce(app, hub, f"http://{host}:{actual}", has_key=key is not None),
+            on_stopping=api.stop_waiting,
         )
 
 

@@ -1,5 +1,6 @@
 """The endpoints, in one table: what is served, what is described in OpenAPI, and what tests walk through."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,6 +61,8 @@ class Api:
         self._key = key
         self._hub_name = hub_name
         self._max_body_bytes = max_body_bytes
+        self._long_polls: set[asyncio.Task[Any]] = set()
+        self._is_stopping = False
 
     @property
     def client(self) -> Client:
@@ -128,10 +131,27 @@ class Api:
         return Response(202, body, {"location": body["statusQueryGetUri"], "retry-after": "10"})
 
     async def _wait(self, instance_id: str, seconds: float) -> OrchestrationStatus | None:
+        """Wait for the end; None when it takes longer, or when this server is to stop."""
+        request = asyncio.current_task()
+        assert request is not None
+        self._long_polls.add(request)
         try:
             return await self.client.wait_for_completion(instance_id, timeout=seconds)
         except TimeoutError:
             return None
+        except asyncio.CancelledError:
+            if not self._is_stopping:
+                raise
+            request.uncancel()
+            return None
+        finally:
+            self._long_polls.discard(request)
+
+    def stop_waiting(self) -> None:
+        """Answer long polls with what is known now, from here on at once: the server is about to stop."""
+        self._is_stopping = True
+        for request in self._long_polls:
+            request.cancel()
 
     async def get_one(self, request: Request) -> Response:
         query, instance_id = request.query, request.path_values["instanceid"]

@@ -6,6 +6,7 @@ import ipaddress
 import signal
 import socket
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -25,11 +26,12 @@ async def serve(
     access_log: bool = False,
     log_level: str = "warning",
     on_started: Callable[[int], None] | None = None,
+    on_stopping: Callable[[], None] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM, then finish the requests under way.
 
-    `on_started` is told the port, which the system chooses when `port` is 0. Raises `ConfigurationError` when the address is
-    not this machine's own and there is no `key`, or when the port is taken.
+    `on_started` is told the port, which the system chooses when `port` is 0; `on_stopping` is called when the signal comes.
+    Raises `ConfigurationError` when the address is not this machine's own and there is no `key`, or cannot be had.
     """
     if key is None and not is_loopback(host):
         raise ConfigurationError(
@@ -40,7 +42,7 @@ async def serve(
         timeout_graceful_shutdown=10, timeout_keep_alive=75, server_header=False,
     )  # fmt: skip
     with _listen(host, port) as listener:
-        await _Server(config, on_started).serve(sockets=[listener])
+        await _Server(config, on_started, on_stopping).serve(sockets=[listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -63,9 +65,20 @@ def is_loopback(host: str) -> bool:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[int], None] | None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_started: Callable[[int], None] | None,
+        on_stopping: Callable[[], None] | None,
+    ) -> None:
         super().__init__(config)
         self._on_started = on_started
+        self._on_stopping = on_stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self._on_stopping is not None:
+            self._on_stopping()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

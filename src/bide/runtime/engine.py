@@ -11,9 +11,10 @@ from bide.errors import ConfigurationError, HubClosedError
 from bide.model.clock import Clock
 from bide.runtime.activities import ActivityRunner
 from bide.runtime.clock import SystemClock
+from bide.runtime.completions import Completions
 from bide.runtime.gil import lower_switch_interval, restore_switch_interval
 from bide.runtime.ids import IdSource
-from bide.runtime.local import Completions, LocalClient
+from bide.runtime.local import LocalClient
 from bide.runtime.partition import Partition
 from bide.runtime.retention import Retention
 from bide.store import Store, open_store
@@ -50,6 +51,7 @@ class Engine:
         self._client: LocalClient | None = None
         self._partition: Partition | None = None
         self._activities: ActivityRunner | None = None
+        self._completions = Completions()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -97,9 +99,9 @@ class Engine:
         await self.close()
 
     async def _start(self) -> None:
-        completions = Completions()
+        self._completions = completions = Completions()
         partition = Partition(
-            self.app, self.store, self._clock, max_resident=self._max_resident, on_ended=completions.notify
+            self.app, self.store, self._clock, max_resident=self._max_resident, completions=completions
         )
         partition.activities = self._activities = ActivityRunner(
             self.app.activities.get, partition.post, threads=self._threads, limit=self.max_payload_bytes
@@ -127,5 +129,6 @@ class Engine:
         try:
             await loop
         finally:
+            self._completions.close()
             restore_switch_interval()
             await self.store.close()

@@ -31,35 +31,12 @@ from bide.model.instance import (
 )
 from bide.model.messages import Purge, RaiseEvent, Resume, Rewind, StartInstance, Suspend, Terminate
 from bide.model.names import check_event_name, check_instance_id, check_text, registered_name
+from bide.runtime.completions import Completions, Ended
 from bide.runtime.ids import IdSource
-from bide.runtime.partition import Ended, Partition
+from bide.runtime.partition import Partition
 from bide.store.base import InstanceFilter, StatusRecord, Store
 
 _PURGED_AT_A_TIME = 200
-
-
-class Completions:
-    """Who waits for which instance to end. They are told its last state from memory; no query is made."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, list[asyncio.Future[Ended]]] = {}
-
-    def register(self, instance_id: str) -> "asyncio.Future[Ended]":
-        future = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(instance_id, []).append(future)
-        return future
-
-    def forget(self, instance_id: str, future: "asyncio.Future[Ended]") -> None:
-        waiting = self._waiting.get(instance_id, [])
-        if future in waiting:
-            waiting.remove(future)
-        if not waiting:
-            self._waiting.pop(instance_id, None)
-
-    def notify(self, ended: Ended) -> None:
-        for future in self._waiting.pop(ended.row.instance_id, ()):
-            if not future.done():
-                future.set_result(ended)
 
 
 class LocalClient(Client):

@@ -55,6 +55,7 @@ from bide.model.messages import (
     encode_message,
 )
 from bide.runtime.activities import ActivityRunner
+from bide.runtime.completions import Completions, Ended
 from bide.runtime.timers import Timers
 from bide.store.base import Store
 
@@ -83,18 +84,10 @@ class Envelope:
         self.answer: Any = None
 
 
-class Ended(msgspec.Struct, frozen=True):
-    """The last state of an instance: its row, its input as JSON text, and when it ended."""
-
-    row: InstanceRow
-    input: str | None
-    at: int
-
-
 class _Pass:
     """What one pass has gathered: the batch, and the effects that wait for it."""
 
-    __slots__ = ("activities", "batch", "ended", "envelopes", "instances", "wake_at")
+    __slots__ = ("activities", "batch", "ended", "envelopes", "instances", "purged", "wake_at")
 
     def __init__(self) -> None:
         self.batch = Batch(commits=[], inbox_added=[], inbox_removed=[])
@@ -102,20 +95,19 @@ class _Pass:
         self.activities: list[tuple[str, str, TaskScheduled]] = []
         self.instances: dict[str, Instance] = {}
         self.ended: list[Ended] = []
+        self.purged: list[str] = []
         self.wake_at: int | None = None
 
 
 class Partition:
     """Owns a store's instances. `post` and `ask` are how everything reaches them."""
 
-    def __init__(
-        self, app: App, store: Store, clock: Clock, *, max_resident: int, on_ended: Callable[[Ended], None]
-    ) -> None:
+    def __init__(self, app: App, store: Store, clock: Clock, *, max_resident: int, completions: Completions) -> None:
         self._app = app
         self._store = store
         self._clock = clock
         self._max_resident = max_resident
-        self._on_ended = on_ended
+        self._completions = completions
         self._timers = Timers(store, clock, self._post_due)
         self._residents: OrderedDict[str, Instance] = OrderedDict()
         self._pinned: dict[str, int] = {}  # instances with commits under way must stay
@@ -287,22 +279,27 @@ class Partition:
             for event_id in commit.event_ids:
                 self._uncommitted_ids.discard((commit.iid, event_id))
         for envelope in work.envelopes:
-            reply, answer = envelope.reply, envelope.answer
-            if isinstance(envelope.message, TaskDone) and not envelope.message.is_child:
-                self.activities.forget(envelope.message)
-            if reply is None or reply.done():
-                continue
-            if isinstance(answer, BaseException):
-                reply.set_exception(answer)
-            else:
-                reply.set_result(answer)
+            self._answer(envelope)
         for ended in work.ended:
-            self._on_ended(ended)
+            self._completions.ended(ended)
+        for instance_id in work.purged:
+            self._completions.purged(instance_id)
         for instance_id, execution_id, task in work.activities:
             self.activities.start(instance_id, execution_id, task)
         self._timers.handled(envelope.message.instance_id for envelope in work.envelopes)
         if work.wake_at is not None:
             self._timers.arm(work.wake_at)
+
+    def _answer(self, envelope: Envelope) -> None:
+        reply, answer, message = envelope.reply, envelope.answer, envelope.message
+        if type(message) is TaskDone and not message.is_child:
+            self.activities.forget(message)
+        if reply is None or reply.done():
+            return
+        if isinstance(answer, BaseException):
+            reply.set_exception(answer)
+        else:
+            reply.set_result(answer)
 
     # When the store fails
 
@@ -616,6 +613,7 @@ class Partition:
             raise InstanceNotFoundError(message.instance_id)
         if not instance.has_ended and not message.force:
             raise InstanceStateError(message.instance_id, instance.row.status.label, "purge", "an ended one")
+        work.purged.append(message.instance_id)
         self._remove(instance, work)
 
     _HANDLERS: ClassVar[dict[type[Any], Callable[..., Any]]] = {

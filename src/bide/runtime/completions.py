@@ -1,0 +1,52 @@
+"""Who waits for which instance to end."""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from bide.errors import HubClosedError, InstanceNotFoundError
+from bide.model.instance import InstanceRow
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """The last state of an instance: its row, its input as JSON text, and when it ended."""
+
+    row: InstanceRow
+    input: str | None
+    at: int
+
+
+class Completions:
+    """Those who wait are told the last state from memory, when it is durable; no query is made."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[asyncio.Future[Ended]]] = {}
+
+    def register(self, instance_id: str) -> "asyncio.Future[Ended]":
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(instance_id, []).append(future)
+        return future
+
+    def forget(self, instance_id: str, future: "asyncio.Future[Ended]") -> None:
+        waiting = self._waiting.get(instance_id, [])
+        if future in waiting:
+            waiting.remove(future)
+        if not waiting:
+            self._waiting.pop(instance_id, None)
+
+    def ended(self, last: Ended) -> None:
+        self._tell(last.row.instance_id, lambda future: future.set_result(last))
+
+    def purged(self, instance_id: str) -> None:
+        """Nobody will ever hear of its end."""
+        self._tell(instance_id, lambda future: future.set_exception(InstanceNotFoundError(instance_id)))
+
+    def close(self) -> None:
+        for instance_id in list(self._waiting):
+            self._tell(instance_id, lambda future: future.set_exception(HubClosedError("The hub is closed.")))
+
+    def _tell(self, instance_id: str, settle: "Callable[[asyncio.Future[Ended]], None]") -> None:
+        for future in self._waiting.pop(instance_id, ()):
+            if not future.done():
+                settle(future)
