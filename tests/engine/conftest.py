@@ -19,3 +19,9 @@ def open_harness(request):
 @pytest.fixture
 def hour():
     return timedelta(hours=1)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    """A store that fails is tried again at once."""
+    monkeypatch.setattr("bide.runtime.partition._FIRST_PAUSE", 0)

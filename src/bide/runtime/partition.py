@@ -252,13 +252,28 @@ class Partition:
     def _commit(self, work: _Pass) -> None:
         batch = work.batch
         if not (batch.commits or batch.inbox_added or batch.inbox_removed):
-            self._release(work)
+            self._release_after_others(work)
             return
         for instance_id in work.instances:
             self._pinned[instance_id] = self._pinned.get(instance_id, 0) + 1
         done = asyncio.ensure_future(self._store.commit(batch))
         self._in_flight.append(done)
         done.add_done_callback(lambda future: self._on_committed(work, future))
+
+    def _release_after_others(self, work: _Pass) -> None:
+        """Release a pass that changed nothing. Its answers may rest on batches that are still being written."""
+        if not self._in_flight:
+            self._release(work)
+            return
+
+        def follow(last: "asyncio.Future[None]") -> None:
+            error = last.exception() if not last.cancelled() else StoreUnavailableError("The commit was cancelled.")
+            if error is None:
+                self._release(work)
+            else:
+                self._give_up(work, error)
+
+        self._in_flight[-1].add_done_callback(follow)
 
     def _on_committed(self, work: _Pass, done: "asyncio.Future[None]") -> None:
         self._in_flight.remove(done)
@@ -360,20 +375,22 @@ class Partition:
 
     async def _load(self, envelopes: list[Envelope], work: _Pass) -> None:
         """Bring in the cold instances among the targets, and what else must be read from the store."""
+        rewinds = [envelope for envelope in envelopes if type(envelope.message) is Rewind]
+        if any(envelope.message.instance_id in self._pinned for envelope in rewinds):
+            await asyncio.wait(self._in_flight)  # their last turns must be in the store
         residents, cold = self._residents, set[str]()
         for envelope in envelopes:
             message = envelope.message
             if message.instance_id not in residents and not (type(message) is StartInstance and message.is_new_id):
                 cold.add(message.instance_id)
+        # One that has changed and is not here has been removed, by a commit that the store may not have seen yet.
+        cold.difference_update(self._pinned, work.instances)
         if cold:
             for loaded in await self._store.load(list(cold)):
                 self._admit(loaded.row, loaded.turns, work)
         await self._find_duplicates(envelopes)
-        for envelope in envelopes:
-            if type(envelope.message) is Rewind:
-                if envelope.message.instance_id in self._pinned:
-                    await asyncio.wait(self._in_flight)  # its last turn must be in the store
-                envelope.answer = await self._store.turns(envelope.message.instance_id)
+        for envelope in rewinds:
+            envelope.answer = await self._store.turns(envelope.message.instance_id)
         if self._failed:
             raise StoreUnavailableError("An earlier commit failed.")
 
@@ -395,7 +412,7 @@ class Partition:
         )
 
     async def _find_duplicates(self, envelopes: list[Envelope]) -> None:
-        """Mark (as `answer` True) the events whose id the store has seen on their instance."""
+        """Mark the events whose id the store has seen on their instance: `answer` is that instance's iid."""
         pairs: dict[tuple[int, str], list[Envelope]] = {}
         for envelope in envelopes:
             message = envelope.message
@@ -406,7 +423,7 @@ class Partition:
         if pairs:
             for pair in await self._store.seen_event_ids(list(pairs)):
                 for envelope in pairs[pair]:
-                    envelope.answer = True
+                    envelope.answer = pair[0]
 
     def _unpin(self, instance_id: str) -> None:
         left = self._pinned.get(instance_id, 0) - 1
@@ -495,7 +512,9 @@ class Partition:
             self._timers.ignore(message.instance_id)
         elif instance.unreadable is not None and envelope.reply is not None:
             envelope.answer = instance.unreadable
-        elif envelope.answer is not True:  # True: an event that it has had
+        elif type(message) is RaiseEvent and envelope.answer == instance.row.iid:
+            envelope.answer = True
+        else:
             _log.warning(
                 "orchestrator %r is not registered; a message to %r is kept", instance.row.name, message.instance_id
             )
@@ -556,13 +575,13 @@ class Partition:
         work.instances[instance.row.instance_id] = instance
         self._residents.pop(instance.row.instance_id, None)
 
-    def _raise(self, message: RaiseEvent, instance: Instance | None, work: _Pass, is_known: Any) -> bool:
-        """Answer whether the event is a duplicate."""
+    def _raise(self, message: RaiseEvent, instance: Instance | None, work: _Pass, known_to: Any) -> bool:
+        """Answer whether the event is a duplicate; `known_to` is the iid on which the store has seen its id."""
         if instance is None:
             self._bury(message, DeadLetterReason.UNKNOWN_INSTANCE, work)
             raise InstanceNotFoundError(message.instance_id)
         key = None if message.event_id is None else (instance.row.iid, message.event_id)
-        if is_known or key in self._uncommitted_ids:
+        if known_to == instance.row.iid or key in self._uncommitted_ids:  # not if that one was replaced in this pass
             return True
         if instance.has_ended:
             self._bury(message, DeadLetterReason.INSTANCE_ENDED, work)
