@@ -142,6 +142,10 @@ def test_replay_holds_stored_histories_against_the_code(cli, app_file):
     assert code == Exit.FAILED
     assert "history holds a timer (#0), the code asked for nothing of the kind" in out
     assert cli.json("show", "g1")["runtimeStatus"] == "Running"
+    app_file.write_text(app_file.read_text().replace('"Approval", timeout=None', '"Approved", timeout=86400'))
+    code, out, _ = cli("replay", "g1", "--code", str(app_file))
+    assert code == Exit.FAILED
+    assert "It waits for 'approval'; today's code waits for 'Approved'" in out
 
 
 def test_db_upgrade(bare, tmp_path):

@@ -494,3 +494,25 @@ async def test_messages_for_code_that_is_not_registered_are_kept():
     async with Harness(app, store) as harness:
         assert (await ended(harness, "g")).output == 5
         assert (await harness.client.raise_event("g", "A", 5, event_id="e")).is_duplicate
+
+
+async def test_the_waits_shown_are_those_of_the_code_that_runs():
+    """An event was renamed while the instance waited: from its next step on, the new name is shown, since when it waits."""
+    store = MemoryStore()
+
+    def version(name: str) -> App:
+        @(app := App()).orchestrator
+        def waiter(context):
+            return (yield context.wait_for_external_event(name))
+
+        return app
+
+    async with Harness(version("Approval"), store) as harness:
+        await harness.client.start_new("waiter", "w")
+        before = harness.clock.now()
+    async with Harness(version("Approved"), store) as harness:
+        harness.clock.move_to(before + 1_000_000)
+        await harness.client.raise_event("w", "Approval")
+        status = await harness.client.get_status("w")
+        assert [(wait.name, wait.since) for wait in status.waits] == [("Approved", status.created_time)]
+        assert status.buffered == {"Approval": 1}

@@ -1,6 +1,7 @@
 """Commands about stores and stored histories: `db upgrade` and `replay`."""
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 from cyclopts import App as Commands
@@ -18,6 +19,7 @@ from bide.core.execution import Execution
 from bide.errors import ConfigurationError, NonDeterminismError, OrchestratorNotFoundError
 from bide.model.events import HistoryEvent
 from bide.model.instance import ENDED, OrchestrationRuntimeStatus
+from bide.model.names import event_key
 from bide.store.sqlite import upgrade
 
 _LIVE = frozenset(OrchestrationRuntimeStatus) - ENDED
@@ -76,9 +78,14 @@ async def replay(
         else:
             chosen = await _live(client, limit)
         findings: dict[str, str | None] = {}
-        for status in track(chosen, "Replaying", console=Console(stderr=True), transient=True):
+        for status in track(
+            chosen, "Replaying", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+        ):
             events = [entry.event for entry in await client.get_history(status.instance_id)]
-            findings[status.instance_id] = _difference(app, status.name, status.instance_id, events)
+            waits = await client.waits(instance_id=status.instance_id, page_size=1000)
+            findings[status.instance_id] = _difference(
+                app, status.name, status.instance_id, events, {event_key(wait.name) for wait in waits.items}
+            )
     _report(findings, as_json=target.json)
     return Exit.FAILED if any(findings.values()) else Exit.OK
 
@@ -97,15 +104,24 @@ async def _live(client: Client, limit: int) -> list[OrchestrationStatus]:
     return found
 
 
-def _difference(app: App, name: str, instance_id: str, events: Sequence[HistoryEvent]) -> str | None:
-    try:
-        orchestrator = app.orchestrators[name]
-        Execution(orchestrator, instance_id, events).close()
-    except KeyError:
+def _difference(app: App, name: str, instance_id: str, events: Sequence[HistoryEvent], stored: set[str]) -> str | None:
+    """Tell what today's code does that the history does not say, or waits for what it did not wait for."""
+    orchestrator = app.orchestrators.get(name)
+    if orchestrator is None:
         return str(OrchestratorNotFoundError(name, app.orchestrators))
+    try:
+        execution = Execution(orchestrator, instance_id, events)
     except NonDeterminismError as error:
         return str(error)
-    return None
+    today = {task.key: task.name for task in execution.parked()}
+    execution.close()
+    if set(today) == stored:
+        return None
+    return f"It waits for {_names(stored)}; today's code waits for {_names(today.values())}."
+
+
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, sorted(names))) or "nothing"
 
 
 def _report(findings: dict[str, str | None], *, as_json: bool) -> None:

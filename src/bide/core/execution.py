@@ -280,6 +280,8 @@ class Execution:
         self._blocked_on = task
         self._waiters = {}
         for wait in open_waits(task):
+            if wait.since is None:
+                wait.since = self.now
             self._waiters.setdefault(wait.key, []).append(wait)
         return False
 

@@ -336,7 +336,7 @@ class Instance:
             instance_id=self.row.instance_id,
             number=task.number,
             name=task.name,
-            since=task.since or self._now,
+            since=task.since if task.since is not None else self._now,
             deadline=task.timer.fire_at if task.timer is not None else None,
             type=_spelling(task.type),
         )
@@ -350,7 +350,7 @@ class Instance:
             self._broken = failure_of(error)
         else:
             self._attach(execution, history)
-            self._parked = {task.number: self._wait_of(task) for task in execution.parked()}
+            # self._parked stays None: the code may have changed since, and then the stored waits are not those of today.
 
     def _attach(self, execution: Execution, history: list[HistoryEvent]) -> None:
         self.execution = execution

@@ -9,7 +9,8 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from queue import SimpleQueue
 from typing import Any
 
@@ -31,13 +32,13 @@ class ActivityRunner:
 
     def __init__(
         self,
-        activities: Callable[[str], Activity | None],
+        activities: Mapping[str, Activity],
         post: Callable[[TaskDone], None],
         *,
         threads: int,
         limit: int,
     ) -> None:
-        """`activities` finds one by name; `post` takes the results; `limit` is the largest result in bytes."""
+        """`activities` are those registered, by name; `post` takes the results; `limit` is the largest result in bytes."""
         self._activities = activities
         self._post = post
         self._limit = limit
@@ -57,9 +58,9 @@ class ActivityRunner:
         if key in self._running:
             return
         self._running.add(key)
-        activity = self._activities(task.name)
+        activity = self._activities.get(task.name)
         if activity is None:
-            self._done(_unknown(key, task.name))
+            self._done(_unknown(key, task.name, self._activities))
         elif activity.is_async:
             job = self._loop.create_task(self._run_async(key, activity, task))
             self._tasks.add(job)
@@ -152,6 +153,8 @@ def _failed(key: TaskKey, name: str, error: BaseException) -> TaskDone:
     return TaskDone(instance_id=key[0], execution_id=key[1], task_id=key[2], failure=failure_of(error))
 
 
-def _unknown(key: TaskKey, name: str) -> TaskDone:
-    failure = FailureDetails("ActivityNotFoundError", f"No activity is named {name!r}", is_non_retriable=True)
+def _unknown(key: TaskKey, name: str, known: Iterable[str]) -> TaskDone:
+    close = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    failure = FailureDetails("ActivityNotFoundError", f"No activity is named {name!r}{hint}", is_non_retriable=True)
     return TaskDone(instance_id=key[0], execution_id=key[1], task_id=key[2], failure=failure)

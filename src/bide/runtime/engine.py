@@ -104,7 +104,7 @@ class Engine:
             self.app, self.store, self._clock, max_resident=self._max_resident, completions=completions
         )
         partition.activities = self._activities = ActivityRunner(
-            self.app.activities.get, partition.post, threads=self._threads, limit=self.max_payload_bytes
+            self.app.activities, partition.post, threads=self._threads, limit=self.max_payload_bytes
         )
         client = LocalClient(partition, self.store, self._clock, IdSource(), completions, self.max_payload_bytes)
         await partition.start()

@@ -296,6 +296,7 @@ class Partition:
         for envelope in work.envelopes:
             self._answer(envelope)
         for ended in work.ended:
+            _log_failure(ended.row)
             self._completions.ended(ended)
         for instance_id in work.purged:
             self._completions.purged(instance_id)
@@ -652,6 +653,12 @@ class Partition:
         for instance_id in instance_ids:
             self._mailbox.append(Envelope(TimersDue(instance_id=instance_id)))
         self._wake()
+
+
+def _log_failure(row: InstanceRow) -> None:
+    """Name what failed, without its text: that may hold data."""
+    if row.failure is not None:
+        _log.warning("orchestrator %r failed in %r with %s", row.name, row.instance_id, row.failure.error_type)
 
 
 def _live(message: AnyMessage, instance: Instance | None) -> Instance:
