@@ -105,7 +105,7 @@ class InstanceExistsError(InstanceError):
     def __init__(self, instance_id: str, runtime_status: str) -> None:
         super().__init__(
             f"Instance {instance_id!r} already exists ({runtime_status}). "
-            "Choose another id, or pass an id reuse policy that allows to replace it.",
+            "Choose another id, or say what to do with that one (id_reuse; --reuse keep, replace-any).",
             instance_id,
         )
         self.runtime_status = runtime_status

@@ -26,6 +26,10 @@ def test_a_life_on_the_command_line(cli):
     assert "EventRaised" in cli.ok("history", "g1")
     assert "g1" in cli.ok("list", "--status", "Completed", "--name", "gate")
     assert cli.ok("list", "--status", "Running") == "No instances.\n"
+    assert cli.ok("start", "gate", "12.5", "--id", "g2") == "g2\n"
+    assert "accepted, and buffered: g2 waits for 'Approval'" in cli.ok("raise", "g2", "Aproval", "true")
+    assert "There are more than 1" in cli("list", "--limit", "1")[2]
+    assert len(cli.ok("list").splitlines()[1].split()[0]) == len("g2"), "ids are never cut"
     assert cli.ok("purge", "g1") == "removed 1\n"
 
 
@@ -78,6 +82,9 @@ def test_data_from_a_file_and_from_standard_input(cli, tmp_path, monkeypatch):
         (("raise", "nobody", "Approval"), Exit.NOT_FOUND, "nobody"),
         (("list", "--status", "Runing"), Exit.USAGE, "Running"),
         (("purge",), Exit.USAGE, "--yes"),
+        (("waits", "--instance", "nobody"), Exit.NOT_FOUND, "nobody"),
+        (("list", "--url", "http://127.0.0.1:1"), Exit.USAGE, "not both"),
+        (("replay", "--code", "."), Exit.USAGE, "is a folder"),
         (("replay", "--code", "no.py"), Exit.USAGE, "There is no file no.py"),
     ],
 )
@@ -150,6 +157,8 @@ def test_replay_holds_stored_histories_against_the_code(cli, app_file):
 
 def test_db_upgrade(bare, tmp_path):
     url = f"sqlite:///{tmp_path}/new.db"
+    assert "There is no file" in bare("db", "upgrade", url)[2]
+    (tmp_path / "new.db").touch()
     assert json.loads(bare.ok("db", "upgrade", url, "--json")) == {"store": url, "from": 0, "to": 1}
     assert "already has schema 1" in bare.ok("db", "upgrade", url)
 

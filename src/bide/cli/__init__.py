@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from cyclopts import App as Commands
+from cyclopts import Parameter
 
 import bide
 from bide.cli import instances
@@ -26,6 +27,7 @@ commands = Commands(
     version=bide.__version__,
     version_flags=["--version"],
     help_format="plaintext",
+    default_parameter=Parameter(negative=()),
 )
 commands.command(serve_app, name="serve")
 instances.register(commands)

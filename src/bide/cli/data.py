@@ -19,9 +19,8 @@ def read_data(argument: str | None) -> msgspec.Raw | None:
     try:
         msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        raise InvalidInputError(
-            f"{argument!r} is not JSON ({error}). A string needs quotes: '\"{argument}\"'"
-        ) from error
+        advice = "" if argument[0] in "@-{[" else f". A string needs quotes: '\"{argument}\"'"
+        raise InvalidInputError(f"{argument!r} is not JSON: {error}{advice}") from error
     return msgspec.Raw(text.strip().encode())
 
 

@@ -8,15 +8,18 @@ from typing import Annotated, Any
 
 from cyclopts import App as Commands
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from bide.cli import render
 from bide.cli.data import read_data
 from bide.cli.exits import Exit
 from bide.cli.target import Target
-from bide.client.base import Client, OrchestrationStatus
+from bide.client.base import Client, OrchestrationStatus, RaisedEvent
 from bide.errors import ConfigurationError, InvalidInputError
 from bide.model.instance import IdReusePolicy, OrchestrationRuntimeStatus
+from bide.model.names import event_key
 
+Limit = Annotated[int, Parameter(validator=Number(gte=1))]
 _REFRESH = timedelta(seconds=2)
 
 
@@ -31,9 +34,9 @@ def register(commands: Commands) -> None:
 
 
 async def start(
-    orchestrator: str,
-    *,
+    orchestrator: Annotated[str, Parameter(name="ORCHESTRATOR")],
     input: Annotated[str | None, Parameter(name=["--input", "-i"])] = None,  # noqa: A002
+    *,
     id: Annotated[str | None, Parameter(name="--id")] = None,  # noqa: A002
     at: datetime | None = None,
     reuse: IdReusePolicy = IdReusePolicy.REPLACE_ENDED,
@@ -70,6 +73,7 @@ async def start(
             orchestrator, id, read_data(input), start_at=start_at, id_reuse=reuse, version=version
         )
         if wait:
+            sys.stderr.write(f"{instance_id}\n")
             return await _wait(client, instance_id, target)
         _answer(target, {"instanceId": instance_id}, instance_id)
         return Exit.OK
@@ -108,9 +112,18 @@ async def raise_event(
         receipt = await client.raise_event(instance_id, name, read_data(data), event_id=event_id)
         if wait:
             return await _wait(client, instance_id, target)
-        text = "already accepted, nothing changed" if receipt.is_duplicate else "accepted"
+        text = "already accepted, nothing changed" if receipt.is_duplicate else await _accepted(client, receipt)
         _answer(target, {"instanceId": instance_id, "name": name, "isDuplicate": receipt.is_duplicate}, text)
         return Exit.OK
+
+
+async def _accepted(client: Client, receipt: RaisedEvent) -> str:
+    """Say where the event is if nobody has taken it: perhaps its name is misspelt."""
+    status = await client.get_status(receipt.instance_id, show_input=False)
+    if event_key(receipt.name) not in map(event_key, status.buffered):
+        return "accepted"
+    waits = ", ".join(repr(wait.name) for wait in status.waits) or "no event"
+    return f"accepted, and buffered: {receipt.instance_id} waits for {waits}"
 
 
 async def show(instance_id: str, /, *, follow: bool = False, target: Target | None = None) -> int:
@@ -151,7 +164,7 @@ async def list_(
     waiting_for: str | None = None,
     created_from: datetime | None = None,
     created_to: datetime | None = None,
-    limit: int = 50,
+    limit: Limit = 50,
     target: Target | None = None,
 ) -> int:
     """List instances, newest first.
@@ -196,6 +209,8 @@ async def list_(
             if token is None:
                 break
     render.print_list(items, as_json=target.json)
+    if token is not None:
+        sys.stderr.write(f"There are more than {limit}: --limit shows them.\n")
     return Exit.OK
 
 
@@ -208,7 +223,12 @@ async def history(instance_id: str, /, *, target: Target | None = None) -> int:
 
 
 async def waits(
-    name: str | None = None, /, *, instance: str | None = None, limit: int = 50, target: Target | None = None
+    name: str | None = None,
+    /,
+    *,
+    instance: str | None = None,
+    limit: Limit = 50,
+    target: Target | None = None,
 ) -> int:
     """List open waits, oldest first.
 
@@ -226,12 +246,19 @@ async def waits(
     """
     target = target or _here()
     async with target.open() as client:
+        if instance is not None:
+            await client.get_status(instance, show_input=False)  # one that does not exist is an error
         page = await client.waits(instance_id=instance, name=name, page_size=limit)
         render.print_waits(page.items, as_json=target.json)
     return Exit.OK
 
 
-async def dead_letters(*, instance: str | None = None, limit: int = 50, target: Target | None = None) -> int:
+async def dead_letters(
+    *,
+    instance: str | None = None,
+    limit: Limit = 50,
+    target: Target | None = None,
+) -> int:
     """List events that nobody consumed and nobody will, newest first."""
     target = target or _here()
     async with target.open() as client:

@@ -17,6 +17,8 @@ def load_app(spec: str) -> App:
     Raises `ConfigurationError` when there is no such module, when it raises, or when it does not hold exactly one app.
     """
     where, _, name = spec.partition(":")
+    if Path(where).is_dir():
+        raise ConfigurationError(f"{where} is a folder; name the file that holds the app, as {Path(where) / 'app.py'}.")
     module = _load_file(Path(where)) if where.endswith(".py") else _load_module(where)
     if name:
         app = getattr(module, name, None)
@@ -67,6 +69,9 @@ def _import_from(folder: Path) -> None:
 
 
 def _user_trace(error: Exception) -> str:
+    """The user's own part of the traceback; of an error of ours the text is enough, it names the function."""
+    if isinstance(error, ConfigurationError):
+        return str(error)
     lines = traceback.format_exception(error)
     own = [line for line in lines if "importlib" not in line and __file__ not in line]
     return "".join(own).rstrip()

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from textwrap import indent
 from typing import Any
 
 from rich.console import Console
@@ -13,13 +14,19 @@ from rich.text import Text
 
 from bide.client.base import DeadEvent, HistoryEntry, OpenWait, OrchestrationStatus
 from bide.http import payloads
+from bide.model.clock import to_datetime
 from bide.model.instance import OrchestrationRuntimeStatus
 
 _COLOURS = {"Completed": "green", "Failed": "red", "Terminated": "red", "Suspended": "yellow", "Pending": "cyan"}
 
 
+_UNBOUNDED = 10_000
+
+
 def console() -> Console:
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    """A console as wide as the terminal; into a pipe or a file nothing is folded."""
+    width = None if sys.stdout.isatty() else _UNBOUNDED
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True, width=width)
 
 
 def print_json(value: Any) -> None:
@@ -46,12 +53,12 @@ def status_lines(status: OrchestrationStatus, now: datetime) -> list[str]:
     lines += [f"  waits    {wait_line(wait, now)}" for wait in status.waits]
     lines += [f"  buffered {escape(name)} ({count})" for name, count in status.buffered.items()]
     for title, value in (("input", status.input), ("custom", status.custom_status), ("output", status.output)):
-        if value is not None:
+        if value is not None and not (title == "output" and status.failure is not None):
             lines.append(f"  {title:8} {escape(_text(value))}")
     if status.failure is not None:
         lines.append(f"  failure  [red]{escape(status.failure.error_type)}[/]: {escape(status.failure.message)}")
         if status.failure.stack_trace:
-            lines.append(escape(status.failure.stack_trace.rstrip()))
+            lines.append(escape(indent(status.failure.stack_trace.rstrip(), " " * 11)))
     return lines
 
 
@@ -63,11 +70,11 @@ def wait_line(wait: OpenWait, now: datetime) -> str:
 
 def print_list(items: Sequence[OrchestrationStatus], *, as_json: bool) -> None:
     if as_json:
-        print_json([payloads.status(item) for item in items])
+        print_json([payloads.listed(item) for item in items])
         return
     now = datetime.now(UTC)
     rows = [
-        (item.instance_id, item.name, _coloured(item.runtime_status), ago(item.created_time, now)) for item in items
+        (item.instance_id, item.name, _coloured(item.runtime_status), _span(item.created_time, now)) for item in items
     ]
     _print_table(("instance", "orchestrator", "status", "created"), rows, "No instances.")
 
@@ -78,7 +85,7 @@ def print_waits(items: Sequence[OpenWait], *, as_json: bool) -> None:
         return
     now = datetime.now(UTC)
     rows = [
-        (item.name, item.instance_id, ago(item.since, now), "" if item.deadline is None else _clock(item.deadline))
+        (item.name, item.instance_id, _span(item.since, now), "" if item.deadline is None else _clock(item.deadline))
         for item in items
     ]
     _print_table(("event", "instance", "waiting since", "until"), rows, "Nothing waits.")
@@ -89,7 +96,9 @@ def print_dead_letters(items: Sequence[DeadEvent], *, as_json: bool) -> None:
         print_json([payloads.dead_letter(item) for item in items])
         return
     now = datetime.now(UTC)
-    rows = [(item.name, item.instance_id, item.reason, ago(item.recorded_at, now), _text(item.data)) for item in items]
+    rows = [
+        (item.name, item.instance_id, item.reason, _span(item.recorded_at, now), _text(item.data)) for item in items
+    ]
     _print_table(("event", "instance", "reason", "when", "data"), rows, "No dead letters.")
 
 
@@ -100,22 +109,32 @@ def print_history(entries: Sequence[HistoryEntry], *, as_json: bool) -> None:
     rows = []
     for entry in entries:
         fields = {name: getattr(entry.event, name) for name in entry.event.__struct_fields__}
-        shown = ", ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
+        shown = ", ".join(f"{name}={_told(name, value)}" for name, value in fields.items() if value is not None)
         rows.append((str(entry.turn), _clock(entry.timestamp), entry.event.event_type, shown))
     _print_table(("turn", "time", "event", ""), rows, "No history.")
 
 
 def ago(then: datetime, now: datetime) -> str:
     """Say how long ago, and when."""
+    return f"{_span(then, now)} ({_clock(then)})"
+
+
+def _span(then: datetime, now: datetime) -> str:
     seconds = max(0, int((now - then).total_seconds()))
     for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= size:
-            return f"{seconds // size} {unit} ago ({_clock(then)})"
-    return f"{seconds} s ago ({_clock(then)})"
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
 
 
 def _clock(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _told(field: str, value: Any) -> Any:
+    if field in {"timestamp", "fire_at"}:
+        return _clock(to_datetime(value))
+    return OrchestrationRuntimeStatus(value).label if field == "status" else value
 
 
 def _text(value: Any) -> str:
@@ -130,7 +149,9 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]], n
     if not rows:
         console().print(nothing)
         return
-    table = Table(*columns, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     console().print(table)

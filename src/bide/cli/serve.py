@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.markup import escape
 
 from bide.app import App
@@ -20,7 +22,7 @@ from bide.cli.exits import Exit
 from bide.cli.loading import load_app
 from bide.cli.target import default_store
 from bide.client.paths import BASE
-from bide.http.server import DEFAULT_PORT, serve
+from bide.http.server import DEFAULT_PORT, listen, serve
 from bide.hub import Hub
 from bide.runtime.engine import DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_THREADS
 
@@ -32,7 +34,7 @@ def serve_app(
     /,
     *,
     host: str = "127.0.0.1",
-    port: int = DEFAULT_PORT,
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = DEFAULT_PORT,
     hub: str = "bide",
     key: Annotated[str | None, Parameter(env_var="BIDE_KEY")] = None,
     store: Annotated[str | None, Parameter(env_var="BIDE_STORE")] = None,
@@ -77,6 +79,7 @@ def serve_app(
     if reload and not os.environ.get(_RELOAD_MARK):
         return _supervise(Path(app.partition(":")[0]))
     loaded = load_app(app)
+    listener = listen(host, port, key=key)
     running = Hub(
         loaded,
         store or default_store(),
@@ -85,20 +88,18 @@ def serve_app(
         max_payload_bytes=max_payload_bytes,
         activity_threads=activity_threads,
     )
-    _run(_serve(running, loaded, host, port, key, access_log=access_log, log_level=log_level))
+    _run(_serve(running, loaded, listener, host, key, access_log=access_log, log_level=log_level))
     return Exit.OK
 
 
 async def _serve(
-    hub: Hub, app: App, host: str, port: int, key: str | None, *, access_log: bool, log_level: str
+    hub: Hub, app: App, listener: socket.socket, host: str, key: str | None, *, access_log: bool, log_level: str
 ) -> None:
     async with hub:
         api = hub.asgi(key=key)
         await serve(
             api,
-            host,
-            port,
-            key=key,
+            listener,
             access_log=access_log,
             log_level=log_level,
             on_started=lambda actual: _announce(app, hub, f"http://{host}:{actual}", has_key=key is not None),

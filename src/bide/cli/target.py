@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from bide.app import App
 from bide.cli.loading import load_app
 from bide.client.base import Client
-from bide.errors import StoreUnavailableError
+from bide.errors import ConfigurationError, StoreUnavailableError
 from bide.store import SqliteStore, open_store
 
 DEFAULT_URL = "http://127.0.0.1:7071"
@@ -33,6 +33,10 @@ class Target:
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[Client]:
         """Open a client for the length of one command."""
+        if self.store is not None and self.url not in {None, os.environ.get("BIDE_URL")}:
+            raise ConfigurationError(
+                "Say either --url (a served hub) or --store (a file that nobody serves), not both."
+            )
         if self.store is None:
             from bide.client.http import connect  # noqa: PLC0415  (httpx only where it is used)
 

@@ -339,7 +339,7 @@ def _status(item: dict[str, Any]) -> OrchestrationStatus:
         parent_instance_id=item["parentInstanceId"],
         generation=item["generation"],
         scheduled_start_time=_read_time(item["scheduledStartTime"]),
-        waits=tuple(_wait(each) for each in item["waits"]),
+        waits=tuple(_wait(each) for each in item.get("waits", ())),
         buffered=item["buffered"],
     )
 

@@ -49,6 +49,13 @@ def check_status(origin: str, instance_id: str, hub_name: str, key: str | None) 
     }
 
 
+def listed(value: OrchestrationStatus) -> dict[str, Any]:
+    """Show an instance in a list, which says nothing of its waits."""
+    body = status(value)
+    del body["waits"]
+    return body
+
+
 def status(value: OrchestrationStatus, *, show_output: bool = False, show_input: bool = True) -> dict[str, Any]:
     """Show an instance. Keys after `lastUpdatedTime` are bide's own; old clients ignore them."""
     body: dict[str, Any] = {

@@ -183,7 +183,7 @@ class Api:
             page_size=_page_size(request),
             continuation_token=_token(request),
         )
-        return _page([payloads.status(item) for item in page.items], page.continuation_token)
+        return _page([payloads.listed(item) for item in page.items], page.continuation_token)
 
     async def raise_event(self, request: Request) -> Response:
         """Raise an event. The extension looks at the instance first, then at the body, and so do we."""

@@ -17,35 +17,15 @@ DEFAULT_PORT = 7071
 """The port of the local Azure Functions tools."""
 
 
-async def serve(
-    app: Any,
-    host: str,
-    port: int,
-    *,
-    key: str | None,
-    access_log: bool = False,
-    log_level: str = "warning",
-    on_started: Callable[[int], None] | None = None,
-    on_stopping: Callable[[], None] | None = None,
-) -> None:
-    """Serve until SIGINT or SIGTERM, then finish the requests under way.
+def listen(host: str, port: int, *, key: str | None) -> socket.socket:
+    """Listen on an address; port 0 lets the system choose one.
 
-    `on_started` is told the port, which the system chooses when `port` is 0; `on_stopping` is called when the signal comes.
     Raises `ConfigurationError` when the address is not this machine's own and there is no `key`, or cannot be had.
     """
     if key is None and not is_loopback(host):
         raise ConfigurationError(
             f"{host} can be reached from elsewhere, so a key is needed: pass --key, or set BIDE_KEY. Or serve on 127.0.0.1."
         )
-    config = uvicorn.Config(
-        app, access_log=access_log, log_level=log_level, lifespan="off",
-        timeout_graceful_shutdown=10, timeout_keep_alive=75, server_header=False,
-    )  # fmt: skip
-    with _listen(host, port) as listener:
-        await _Server(config, on_started, on_stopping).serve(sockets=[listener])
-
-
-def _listen(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
@@ -53,6 +33,27 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ConfigurationError(
             f"Cannot listen on {host}:{port}: {error.strerror}. Choose another with --host and --port."
         ) from error
+
+
+async def serve(
+    app: Any,
+    listener: socket.socket,
+    *,
+    access_log: bool = False,
+    log_level: str = "warning",
+    on_started: Callable[[int], None] | None = None,
+    on_stopping: Callable[[], None] | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM, then finish the requests under way and close `listener`.
+
+    `on_started` is told the port; `on_stopping` is called when the signal comes.
+    """
+    config = uvicorn.Config(
+        app, access_log=access_log, log_level=log_level, lifespan="off",
+        timeout_graceful_shutdown=10, timeout_keep_alive=75, server_header=False,
+    )  # fmt: skip
+    with listener:
+        await _Server(config, on_started, on_stopping).serve(sockets=[listener])
 
 
 def is_loopback(host: str) -> bool:

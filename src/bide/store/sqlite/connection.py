@@ -88,6 +88,8 @@ def upgrade(path: Path | str) -> tuple[int, int]:
     Raises `StoreLockedError` when a hub is using it, and what `Store.open` raises.
     """
     path = Path(path)
+    if not path.exists():
+        raise StoreUnavailableError(f"There is no file {path.absolute()}. Is the path right?")
     ownership = Ownership(path)
     ownership.acquire()
     try:
