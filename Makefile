@@ -5,18 +5,24 @@ BIN := $(VENV)/bin
 
 .PHONY: run test setup check types contracts unit docs bench clean
 
-run: $(VENV)/.ready
+run: $(VENV)/.installed
 	$(BIN)/python examples/permit.py
 
 test: setup check types contracts docs unit
 
 setup: $(VENV)/.ready
 
-$(VENV)/.ready: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev --group docs
-	touch $@
+$(VENV)/.installed: pyproject.toml
+	@echo "Installing bide and what it needs into $(VENV) (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --editable '.[all]'
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.installed
+	@echo "Installing the tools for working on bide (once) ..."
+	@$(BIN)/python -m pip install --quiet --group dev --group docs
+	@touch $@
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -1,6 +1,7 @@
 """Every Python example of README and docs runs, page by page from top to bottom; every link leads somewhere."""
 
 import ast
+import asyncio
 import inspect
 import re
 from pathlib import Path
@@ -13,15 +14,15 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-async def test_examples_run(page, tmp_path, monkeypatch):
-    """Blocks of one page share their names, like the cells of a notebook."""
+def test_examples_run(page, tmp_path, monkeypatch):
+    """Blocks of one page share their names, like the cells of a notebook; some run as programs do."""
     monkeypatch.chdir(tmp_path)
-    names = {"__name__": "docs_example"}
+    names = {"__name__": "__main__"}
     for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
         code = compile(block, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         result = eval(code, names)
         if inspect.iscoroutine(result):
-            await result
+            asyncio.run(result)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)

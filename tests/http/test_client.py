@@ -68,6 +68,11 @@ async def test_nobody_is_there():
             await client.get_status("x")
 
 
+def test_an_address_without_scheme():
+    with pytest.raises(bide.ConfigurationError, match="write http://localhost:7071"):
+        bide.connect("localhost:7071")
+
+
 def test_the_sync_client_is_derived():
     """http_sync.py is what the generator makes of http.py."""
     script = Path(__file__).parents[2] / "tools/derive_sync_client.py"

@@ -34,7 +34,8 @@ def register(commands: Commands) -> None:
 
 
 async def start(
-    orchestrator: Annotated[str, Parameter(name="ORCHESTRATOR")],
+    orchestrator: str,
+    /,
     input: Annotated[str | None, Parameter(name=["--input", "-i"])] = None,  # noqa: A002
     *,
     id: Annotated[str | None, Parameter(name="--id")] = None,  # noqa: A002

@@ -31,6 +31,7 @@ from bide.client.paths import (
     TOKEN_HEADER,
 )
 from bide.errors import (
+    ConfigurationError,
     HubUnreachableError,
     InstanceEndedError,
     InstanceNotFoundError,
@@ -67,6 +68,8 @@ class SyncClient:
     """See `connect_sync` and `Client`."""
 
     def __init__(self, url: str, *, key: str | None, timeout: float, transport: httpx.BaseTransport | None) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise ConfigurationError(f"{url!r} is not an address: write http://{url}")
         self._url = url.rstrip("/")
         headers = {KEY_HEADER: key} if key is not None else {}
         self._http = httpx.Client(
