@@ -24,6 +24,7 @@ class RegisteredOrchestrator:
 
     name: str
     function: Callable[..., Any]
+    newest_wait_first: bool = False
 
 
 @dataclass(frozen=True)

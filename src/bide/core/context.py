@@ -230,8 +230,9 @@ class OrchestrationContext:
         version: str | None = None,
         *,
         retry: RetryOptions | None = None,
+        type: Any = None,  # noqa: A002
     ) -> Task[Any]:
-        """Run another orchestrator as an instance of its own; what it returns is the result.
+        """Run another orchestrator as an instance of its own; what it returns is the result, converted to `type` if given.
 
         Its id is made from this execution's unless given. `version` defaults to the app's, not to this instance's.
         Raises `TaskFailedError` at the yield when it failed, was terminated, or could not be started.
@@ -245,7 +246,7 @@ class OrchestrationContext:
                 (self.parent_instance_id or "").casefold(),
             }:
                 raise InvalidIdError(f"A sub-orchestration cannot have the id {instance_id!r} of its caller.")
-        return self._retried(lambda: self._execution.schedule_child(name, input_, None, instance_id, version), retry)
+        return self._retried(lambda: self._execution.schedule_child(name, input_, type, instance_id, version), retry)
 
     def call_sub_orchestrator_with_retry(
         self,

@@ -22,9 +22,9 @@ from bide.core.context import NO_DEFAULT, OrchestrationContext
 from bide.core.history import effective_history
 from bide.core.mailbox import Mailbox
 from bide.core.orchestrator import Finished, Orchestrator, Steps, location_of, start
-from bide.core.tasks import PENDING, ActivityTask, EventTask, Task, TimerTask, failed_leaves, open_waits
+from bide.core.tasks import PENDING, ActivityTask, EventTask, Task, TimerTask, open_waits
 from bide.errors import EventPayloadError, NonDeterminismError, OrchestratorContractError, TaskFailedError
-from bide.model.clock import to_datetime
+from bide.model.clock import LATEST, to_datetime
 from bide.model.codec import decode_payload, encode_payload, iso_time
 from bide.model.events import (
     EventRaised,
@@ -46,7 +46,7 @@ from bide.model.events import (
     TimerCreated,
     TimerFired,
 )
-from bide.model.failure import FailureDetails, failure_of
+from bide.model.failure import FailureDetails, failure_of, type_name
 from bide.model.names import event_key
 
 _UUID_NAMESPACE = UUID("5bf3dc27-d91d-5ea7-9c3e-9f1f2ae7c309")
@@ -101,6 +101,7 @@ class Execution:
         self.custom_status: str | None = None
         self.has_new_status = False
         self._orchestrator = orchestrator
+        self._first_wait = -1 if orchestrator.newest_wait_first else 0
         self._started: ExecutionStarted | None = None
         self._steps: Steps | None = None
         self.has_begun = False
@@ -112,6 +113,7 @@ class Execution:
         self._unconfirmed: dict[int, Action] = {}
         self._canceled_timers: list[int] = []
         self._held: list[HistoryEvent] = []
+        self._has_expired = False
         self._next_task = 0
         self._next_wait = 0
         self._next_uuid = 0
@@ -166,8 +168,8 @@ class Execution:
     def _on_event_raised(self, event: EventRaised) -> None:
         waiters = self._waiters.get(event_key(event.name))
         while waiters:
-            task = waiters.pop(0)
-            if task._state is PENDING:
+            task = waiters.pop(self._first_wait)
+            if task._state is PENDING and self.is_blocked_on(task):
                 self._give(task, event)
                 self._run_on()
                 return
@@ -273,6 +275,7 @@ class Execution:
 
     def _block_on(self, task: Task[Any]) -> bool:
         """Offer buffered events to `task`; whether it is done. If not, remember which waits arriving events may claim."""
+        self._failed_on = None  # the code went on after a failure: a rewind cannot take that back
         if task._state is PENDING and task._has_waits:
             self.offer(task)
         if task._state is not PENDING:
@@ -304,12 +307,38 @@ class Execution:
 
     # Waits and events
 
+    def is_blocked_on(self, task: Task[Any]) -> bool:
+        """Whether the code still waits for `task`, by itself or in composites that are not done."""
+        if task is self._blocked_on:
+            return True
+        return any(
+            isinstance(parent, Task) and parent._state is PENDING and self.is_blocked_on(parent)
+            for parent in task._parents
+        )
+
+    def expire(self, task: EventTask[Any]) -> None:
+        """Its time is over. If nobody waits for it now, that is settled when somebody does: see `offer`."""
+        if self.is_blocked_on(task):
+            task.time_out()
+        else:
+            task.expired_at = self.mailbox.arrivals
+            self._has_expired = True
+
     def offer(self, task: Task[Any]) -> None:
-        """Let the waits in `task` claim buffered events, oldest event first, until `task` is done."""
-        while task._state is PENDING and len(self.mailbox):
-            waits: dict[str, EventTask[Any]] = {}
+        """Let the waits in `task` claim buffered events, oldest event first, until `task` is done.
+
+        One whose time was over before takes an event that had arrived by then, or times out.
+        """
+        if self._has_expired:
             for wait in open_waits(task):
-                waits.setdefault(wait.key, wait)
+                if wait.expired_at is not None and wait._state is PENDING:
+                    event = self.mailbox.take(wait.key, until=wait.expired_at)
+                    wait.time_out() if event is None else self._give(wait, event)
+        while task._state is PENDING and len(self.mailbox):
+            candidates = open_waits(task)
+            if self._first_wait == 0:
+                candidates.reverse()
+            waits = {wait.key: wait for wait in candidates}  # of several for one name the last stays
             key = self.mailbox.oldest_of(waits)
             event = self.mailbox.take(key) if key is not None else None
             if key is None or event is None:
@@ -319,7 +348,7 @@ class Execution:
     def _give(self, task: EventTask[Any], event: EventRaised) -> None:
         try:
             value = decode_payload(event.input, task.type)
-        except ValueError as error:
+        except Exception as error:  # noqa: BLE001  (types are the user's code: their hooks may raise anything)
             task._fail(EventPayloadError(event.name, event.input, str(error)))
         else:
             task._complete(value)
@@ -330,8 +359,8 @@ class Execution:
 
     def unconsumed(self) -> list[EventRaised]:
         """Remove and return the events that no wait has claimed, in order of arrival, those held by a suspension too."""
-        held = [event for event in self._held if isinstance(event, EventRaised)]
-        return [*self.mailbox.drain(), *held]
+        held, self._held = self._held, []
+        return [*self.mailbox.drain(), *(event for event in held if isinstance(event, EventRaised))]
 
     def buffered(self) -> dict[str, int] | None:
         """How many unclaimed events there are by name; None when there are none."""
@@ -361,7 +390,7 @@ class Execution:
         """Ids of the failed tasks that made the code fail: what a rewind tries anew."""
         if not isinstance(self.outcome, Failed) or self._failed_on is None:
             return []
-        return [task.task_id for task in failed_leaves(self._failed_on)]
+        return [task.task_id for task in self._failed_on.failed_parts()]
 
     def _act(self, action: Action) -> None:
         if self._is_closed:
@@ -402,6 +431,7 @@ class Execution:
         return task
 
     def start_timer(self, fire_at: int) -> TimerTask:
+        fire_at = min(fire_at, LATEST)
         task = TimerTask(self, self._new_task_id(), fire_at)
         self._open[task.task_id] = task
         self._act(TimerCreated(task.task_id, fire_at))
@@ -415,7 +445,8 @@ class Execution:
         task: EventTask[Any] = EventTask(self, self._next_wait, name, event_key(name), into)
         self._next_wait += 1
         if timeout is not None:
-            task.default = default
+            if default is not NO_DEFAULT:
+                task.default = (default,)
             task.timer = self.start_timer(self.now + timeout)
             task.timer._parents.append(_Timeout(self, task))
         return task
@@ -440,8 +471,8 @@ class Execution:
     def _resolve(self, task: ActivityTask[Any], result: str | None) -> None:
         try:
             value = decode_payload(result, task.type)
-        except ValueError as error:
-            task._fail(TaskFailedError(task.name, "ValueError", f"its result does not fit: {error}"))
+        except Exception as error:  # noqa: BLE001  (types are the user's code: their hooks may raise anything)
+            task._fail(TaskFailedError(task.name, type_name(type(error)), f"its result does not fit: {error}"))
         else:
             task._complete(value)
 
@@ -462,12 +493,7 @@ class _Timeout:
         task = self._task
         if child._error is not None or task._state is not PENDING:  # it was cancelled, or the event was first
             return
-        self._execution.offer(task)  # an event that arrived before the timer fired is earlier in history and wins
-        if task._state is PENDING:
-            if task.default is NO_DEFAULT:
-                task._fail(TimeoutError(f"No event {task.name!r} arrived in time"))
-            else:
-                task._complete(task.default)
+        self._execution.expire(task)
 
 
 _HANDLERS: Mapping[type[HistoryEvent], Callable[[Execution, Any], None]] = {

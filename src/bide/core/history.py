@@ -1,9 +1,10 @@
 """Questions about a history that need no user code."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bide.model.events import (
+    EventRaised,
     ExecutionCompleted,
     ExecutionRewound,
     HistoryEvent,
@@ -16,6 +17,7 @@ from bide.model.events import (
     TimerCreated,
     TimerFired,
 )
+from bide.model.names import event_key
 
 
 def effective_history(events: Sequence[HistoryEvent]) -> list[HistoryEvent]:
@@ -32,6 +34,20 @@ def _is_undone(event: HistoryEvent, task_ids: tuple[int, ...]) -> bool:
     if isinstance(event, ExecutionCompleted):
         return True
     return isinstance(event, TaskScheduled | TaskFailed | SubOrchestrationInstanceFailed) and event.task_id in task_ids
+
+
+def buffered_events(events: Sequence[HistoryEvent], counts: Mapping[str, int]) -> list[EventRaised]:
+    """Find the events that nobody consumed, in order of arrival; `counts` says how many there are of each name.
+
+    The oldest of a name are consumed first, so they are the last ones.
+    """
+    left = {event_key(name): count for name, count in counts.items()}
+    found = []
+    for event in reversed(events):
+        if isinstance(event, EventRaised) and left.get(event_key(event.name), 0):
+            left[event_key(event.name)] -= 1
+            found.append(event)
+    return found[::-1]
 
 
 @dataclass(slots=True)

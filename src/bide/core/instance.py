@@ -60,8 +60,8 @@ from bide.model.messages import (
     AnyMessage,
     Begin,
     RaiseEvent,
-    Rewind,
     StartInstance,
+    TakeUp,
     TaskDone,
     Terminate,
 )
@@ -103,6 +103,8 @@ class Instance:
         """
         self.row = row
         self.has_ended = row.status.is_ended
+        self.leftover: list[EventRaised] | None = [] if row.buffered is None else None
+        """What nobody had consumed when it failed; None: only the store knows."""
         self.unreadable: BideError | None = None
         """Set when the stored history cannot be read; then the instance can only be purged."""
         self._stored_row = row
@@ -197,15 +199,18 @@ class Instance:
                 self._set_running()
                 self._begin_code()
             return
+        if self._broken is not None:
+            self._fail(self._broken)
+            return
         due = sorted((at, task_id) for task_id, at in self._timers.items() if at <= self._now)
         for _, task_id in due:
             if self._timers.pop(task_id, None) is not None:  # the code may have cancelled it since
                 self._run_code()
                 self._record(TimerFired(task_id))
 
-    def begin(self) -> None:
+    def begin(self, execution_id: str) -> None:
         """Run the first turn of a new generation."""
-        if self.execution is not None and not self.execution.has_begun:
+        if execution_id == self.row.execution_id and self.execution is not None and not self.execution.has_begun:
             self._begin_code()
 
     def suspend(self, reason: str | None) -> None:
@@ -256,22 +261,37 @@ class Instance:
         self.has_ended = False
         self.row.output = self.row.failure = self.row.ended_at = None
         self._new_activities.extend(self.activities.values())
-        self._outbox.extend(self._take_up_child(child, task_ids) for child in self._children.values())
+        for child in self._children.values():
+            start = self._start_child(child, IdReusePolicy.REPLACE_ENDED)
+            self._outbox.append(TakeUp(instance_id=child.instance_id, start=start))
         self._after_step()
 
-    def _take_up_child(self, child: SubOrchestrationInstanceCreated, failed: Iterable[int]) -> AnyMessage:
-        if child.task_id in failed:
-            return Rewind(instance_id=child.instance_id, reason="Its parent was rewound")
-        return self._start_child(child, IdReusePolicy.KEEP)
+    def is_run_of(self, start: StartInstance) -> bool:
+        """Whether this is, perhaps generations later, what `start` once started."""
+        execution_id = start.execution_id
+        for _ in range(self.row.generation):
+            execution_id = _next_generation(execution_id)
+        return execution_id == self.row.execution_id
+
+    def remove(self, now: int) -> tuple[list[DeadLetter], list[AnyMessage]]:
+        """Give what is left of it to others: its events that nobody consumed, and the news for its parent."""
+        self._now = now
+        self._reset_turn()
+        if not self.has_ended:
+            self._notify_parent(None, FailureDetails("InstanceRemovedError", "The sub-orchestration was removed"))
+        left = self.execution.unconsumed() if self.execution is not None else self.leftover or []
+        self._bury(left, DeadLetterReason.DISCARDED)
+        return self._dead_letters, self._outbox
 
     # The turn
 
     def close_turn(self) -> TurnResult | None:
         """Sum up the turn; None when nothing changed. The commit's values are never changed afterwards."""
+        row, is_changed = self.row, self._finish_row()
         if not self._events and not self._dead_letters:
             self._reset_turn()
-            return None
-        row, is_changed = self.row, self._finish_row()
+            # The code may have changed, and want another timer than what is stored; nothing has happened to it.
+            return TurnResult(Commit(iid=row.iid, update=row), [], [], has_ended=False) if is_changed else None
         opened, closed = self._changed_waits()
         commit = Commit(
             iid=row.iid,
@@ -383,6 +403,8 @@ class Instance:
         self._events.append(event)
         if self._broken is not None:
             if isinstance(event, EventRaised):
+                if self.leftover is not None:
+                    self.leftover.append(event)
                 self.row.buffered = {
                     **(self.row.buffered or {}),
                     event.name: (self.row.buffered or {}).get(event.name, 0) + 1,
@@ -467,9 +489,12 @@ class Instance:
         self._children.clear()
         self._notify_parent(output if status is _COMPLETED else None, failure)
         if self.execution is not None:
-            if status is not _FAILED:
+            if status is _FAILED:
+                self.row.buffered = self.execution.buffered()
+                self.leftover = self.execution.unconsumed()
+            else:
                 self._bury(self.execution.unconsumed(), DeadLetterReason.UNCONSUMED)
-            self.row.buffered = self.execution.buffered()
+                self.row.buffered = None
             self.execution.close()
             self.execution = None
 
@@ -496,7 +521,7 @@ class Instance:
         execution.close()
         before = execution.started
         self.row.generation += 1
-        self.row.execution_id = uuid5(_GENERATIONS, self.row.execution_id).hex
+        self.row.execution_id = _next_generation(self.row.execution_id)
         self.row.version = outcome.version or self.row.version
         self._timers.clear()
         self.activities.clear()
@@ -519,7 +544,7 @@ class Instance:
             ),
             carried,
         )
-        self._outbox.append(Begin(instance_id=self.row.instance_id))
+        self._outbox.append(Begin(instance_id=self.row.instance_id, execution_id=self.row.execution_id))
 
     def _begin_generation(self, started: ExecutionStarted, carried: list[EventRaised]) -> None:
         assert self._orchestrator is not None
@@ -539,6 +564,10 @@ class Instance:
 
 def dead_letter(instance_id: str, event: EventRaised, now: int, reason: DeadLetterReason) -> DeadLetter:
     return DeadLetter(instance_id, event.name, event.input, event.event_id, event.timestamp, now, reason)
+
+
+def _next_generation(execution_id: str) -> str:
+    return uuid5(_GENERATIONS, execution_id).hex
 
 
 def _started_of(history: Iterable[HistoryEvent]) -> ExecutionStarted | None:

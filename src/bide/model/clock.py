@@ -13,6 +13,10 @@ _MICROSECOND = timedelta(microseconds=1)
 SECOND = 1_000_000
 
 
+LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+"""The last moment that a datetime can say, in the year 9999; what is later comes then."""
+
+
 class TimerHandle(Protocol):
     def cancel(self) -> None: ...
 

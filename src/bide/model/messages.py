@@ -7,9 +7,13 @@ from bide.model.instance import IdReusePolicy
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Base of all messages; `instance_id` is whom it is for."""
+    """Base of all messages; `instance_id` is whom it is for.
+
+    `iid` binds one to the instance that had this id at some time; 0: whoever has it.
+    """
 
     instance_id: str
+    iid: int = 0
 
 
 class StartInstance(Message, frozen=True, kw_only=True):
@@ -51,6 +55,12 @@ class Rewind(Message, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class TakeUp(Message, frozen=True, kw_only=True):
+    """A rewound parent takes up its child: `start` is how it would be started anew."""
+
+    start: StartInstance
+
+
 class Purge(Message, frozen=True, kw_only=True):
     """Remove the instance; one that has not ended only with `force`."""
 
@@ -77,8 +87,12 @@ class TimersDue(Message, frozen=True, kw_only=True):
 class Begin(Message, frozen=True, kw_only=True):
     """Run the first turn of the generation that continue_as_new made."""
 
+    execution_id: str
 
-AnyMessage = StartInstance | RaiseEvent | Terminate | Suspend | Resume | Rewind | Purge | TaskDone | TimersDue | Begin
+
+AnyMessage = (
+    StartInstance | RaiseEvent | Terminate | Suspend | Resume | Rewind | TakeUp | Purge | TaskDone | TimersDue | Begin
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)

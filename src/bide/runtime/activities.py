@@ -45,7 +45,7 @@ class ActivityRunner:
         self._max_threads = threads
         self._threads: list[threading.Thread] = []
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._idle = 0
+        self._submitted = self._flushed = 0
         self._finished: deque[TaskDone] = deque()
         self._is_flush_due = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -91,16 +91,20 @@ class ActivityRunner:
 
     def _run_in_thread(self, job: _Job) -> None:
         self._jobs.put(job)
-        if self._jobs.qsize() > self._idle and len(self._threads) < self._max_threads:
+        self._submitted += 1
+        busy = self._submitted - self._flushed - len(self._finished)
+        if busy > len(self._threads) and len(self._threads) < self._max_threads:
             thread = threading.Thread(target=self._work, name=f"bide-activity-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system has no more of them: the job waits for one that is there
+                _log.warning("cannot run more activities at a time than %d: %s", len(self._threads), error)
+            else:
+                self._threads.append(thread)
 
     def _work(self) -> None:
         while True:
-            self._idle += 1  # a hint for when to start another thread; it need not be exact
             job = self._jobs.get()
-            self._idle -= 1
             if job is None:
                 return
             key, activity, task = job
@@ -113,6 +117,7 @@ class ActivityRunner:
     def _flush(self) -> None:
         self._is_flush_due = False
         while self._finished:
+            self._flushed += 1
             self._post(self._finished.popleft())
 
     def _call(self, key: TaskKey, activity: Activity, task: TaskScheduled) -> TaskDone:
@@ -129,7 +134,7 @@ class ActivityRunner:
                 self._done(_failed(key, activity.name, RuntimeError("the activity was cancelled from within")))
                 return
             raise  # the hub is closing: the activity runs again at the next start
-        except Exception as error:  # noqa: BLE001  (the border to user code: whatever it raises fails the task)
+        except BaseException as error:  # noqa: BLE001  (the border to user code: whatever it raises fails the task)
             message = _failed(key, activity.name, error)
         self._done(message)
 

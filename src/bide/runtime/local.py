@@ -16,8 +16,8 @@ from bide.client.base import (
     ResultPage,
     optional_datetime,
 )
-from bide.errors import InstanceNotFoundError
-from bide.model.clock import Clock, span_micros, to_datetime, to_micros
+from bide.errors import InstanceNotFoundError, InstanceStateError
+from bide.model.clock import LATEST, Clock, span_micros, to_datetime, to_micros
 from bide.model.codec import decode_payload, decode_turn, encode_payload
 from bide.model.commit import Turn
 from bide.model.events import ExecutionStarted, OrchestratorStarted
@@ -31,7 +31,7 @@ from bide.model.instance import (
 )
 from bide.model.messages import Purge, RaiseEvent, Resume, Rewind, StartInstance, Suspend, Terminate
 from bide.model.names import check_event_name, check_instance_id, check_text, registered_name
-from bide.runtime.completions import Completions, Ended
+from bide.runtime.completions import Completions, Ended, LookAgain
 from bide.runtime.ids import IdSource
 from bide.runtime.partition import Partition
 from bide.store.base import InstanceFilter, StatusRecord, Store
@@ -82,6 +82,7 @@ class LocalClient(Client):
     async def raise_event(
         self, instance_id: str, name: str, data: Any = None, *, event_id: str | None = None
     ) -> RaisedEvent:
+        _check_id(instance_id)
         check_event_name(name)
         check_text(event_id, "The event id")
         text = encode_payload(data, f"The data of event {name!r}", self._limit)
@@ -131,36 +132,43 @@ class LocalClient(Client):
         *,
         timeout: timedelta | float | None = None,
     ) -> OrchestrationStatus:
+        if timeout is None:
+            return await self._completion(instance_id)
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        ended = self._completions.register(instance_id)
-        try:
-            instance = self._partition.resident(instance_id)
-            if instance is None or instance.has_ended:
-                status = await self.get_status(instance_id)
-                if status.runtime_status.is_ended:
-                    return status
-            return _ended_status(await (ended if seconds is None else self._until(ended, seconds, instance_id)))
-        finally:
-            self._completions.forget(instance_id, ended)
-
-    async def _until(self, ended: "asyncio.Future[Ended]", seconds: float, instance_id: str) -> Ended:
         try:
             async with asyncio.timeout(seconds):
-                return await ended
+                return await self._completion(instance_id)
         except TimeoutError:
             raise TimeoutError(f"Instance {instance_id!r} has not ended after {seconds:g} s") from None
 
+    async def _completion(self, instance_id: str) -> OrchestrationStatus:
+        while True:
+            ended = self._completions.register(_check_id(instance_id))
+            try:
+                instance = self._partition.resident(instance_id)
+                if instance is None or instance.has_ended:
+                    status = await self.get_status(instance_id)
+                    if status.runtime_status.is_ended:
+                        return status
+                return _ended_status(await ended)
+            except LookAgain:
+                continue
+            finally:
+                self._completions.forget(instance_id, ended)
+
     async def terminate(self, instance_id: str, reason: str | None = None, *, recursive: bool = False) -> None:
-        await self._partition.ask(Terminate(instance_id=instance_id, reason=_reason(reason), recursive=recursive))
+        await self._partition.ask(
+            Terminate(instance_id=_check_id(instance_id), reason=_reason(reason), recursive=recursive)
+        )
 
     async def suspend(self, instance_id: str, reason: str | None = None) -> None:
-        await self._partition.ask(Suspend(instance_id=instance_id, reason=_reason(reason)))
+        await self._partition.ask(Suspend(instance_id=_check_id(instance_id), reason=_reason(reason)))
 
     async def resume(self, instance_id: str, reason: str | None = None) -> None:
-        await self._partition.ask(Resume(instance_id=instance_id, reason=_reason(reason)))
+        await self._partition.ask(Resume(instance_id=_check_id(instance_id), reason=_reason(reason)))
 
     async def rewind(self, instance_id: str, reason: str | None = None) -> None:
-        await self._partition.ask(Rewind(instance_id=instance_id, reason=_reason(reason)))
+        await self._partition.ask(Rewind(instance_id=_check_id(instance_id), reason=_reason(reason)))
 
     async def restart(self, instance_id: str, *, restart_with_new_instance_id: bool = True) -> str:
         record = await self._record(instance_id)
@@ -178,6 +186,7 @@ class LocalClient(Client):
         return message.instance_id
 
     async def purge(self, instance_id: str, *, force: bool = False, recursive: bool = False) -> int:
+        _check_id(instance_id)
         children = await self._descendants(instance_id) if recursive else []
         await self._partition.ask(Purge(instance_id=instance_id, force=force))
         return 1 + await self._purge_all(children, force=force)
@@ -208,7 +217,7 @@ class LocalClient(Client):
                 return removed
 
     async def get_history(self, instance_id: str) -> tuple[HistoryEntry, ...]:
-        turns = await self._store.turns(instance_id)
+        turns = await self._store.turns(_check_id(instance_id))
         if not turns:
             raise InstanceNotFoundError(instance_id)
         return tuple(_entries(turns))
@@ -235,30 +244,36 @@ class LocalClient(Client):
         return ResultPage(tuple(map(_dead_event, page.items)), page.continuation_token)
 
     async def _record(self, instance_id: str) -> StatusRecord:
-        record = await self._store.get(instance_id)
+        record = await self._store.get(_check_id(instance_id))
         if record is None:
             raise InstanceNotFoundError(instance_id)
         return record
 
     async def _descendants(self, instance_id: str) -> list[str]:
-        found: list[str] = []
+        found: dict[str, None] = {instance_id: None}
         level = [instance_id]
-        while level := await self._store.children(level):
-            found.extend(level)
-        return found
+        while level := [each for each in await self._store.children(level) if each not in found]:
+            found.update(dict.fromkeys(level))
+        return list(found)[1:]
 
     async def _purge_all(self, instance_ids: Iterable[str], *, force: bool) -> int:
         asked = [self._partition.ask(Purge(instance_id=each, force=force)) for each in instance_ids]
         results = await asyncio.gather(*asked, return_exceptions=True)
         for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, InstanceNotFoundError):
+            # One that is gone, or was started anew meanwhile, is not one of those that were to be removed.
+            if isinstance(result, BaseException) and not isinstance(result, InstanceNotFoundError | InstanceStateError):
                 raise result
         return sum(not isinstance(result, BaseException) for result in results)
 
     def _time(self, start_at: datetime | timedelta | None) -> int | None:
         if isinstance(start_at, timedelta):
-            return self._clock.now() + span_micros(start_at)
+            return min(self._clock.now() + span_micros(start_at), LATEST)
         return _optional_micros(start_at)
+
+
+def _check_id(instance_id: str) -> str:
+    """Return an id that somebody asks for, if one could be stored at all: no instance has it otherwise."""
+    return check_text(instance_id, "An instance id") or ""
 
 
 def _reason(text: str | None) -> str | None:

@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from bide.app import App
+from bide.core.history import buffered_events
 from bide.core.instance import Instance, dead_letter
 from bide.errors import (
     BideError,
@@ -38,7 +39,7 @@ from bide.model.codec import decode_turn
 from bide.model.commit import Batch, Commit, Turn
 from bide.model.events import EventRaised, HistoryEvent, TaskScheduled
 from bide.model.failure import FailureDetails
-from bide.model.instance import DeadLetterReason, IdReusePolicy, InstanceRow
+from bide.model.instance import DeadLetterReason, IdReusePolicy, InstanceRow, OrchestrationRuntimeStatus
 from bide.model.messages import (
     AnyMessage,
     Begin,
@@ -48,6 +49,7 @@ from bide.model.messages import (
     Rewind,
     StartInstance,
     Suspend,
+    TakeUp,
     TaskDone,
     Terminate,
     TimersDue,
@@ -67,6 +69,8 @@ _FEWEST_TO_SPLIT = 32
 """Below this a second fsync costs more than computing and writing side by side gains."""
 _LONG_TURN = 0.25
 """Seconds after which a step of an orchestrator is worth a warning; they take microseconds."""
+_ALONE = frozenset({Rewind, TakeUp})
+"""Messages that begin a pass, and are the only ones of its first round: they read history, which must be stored by then."""
 BATCHES_IN_FLIGHT = 2
 """One being written, one waiting for the writer: the writer is never idle, and no batch waits for long."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
@@ -118,6 +122,8 @@ class Partition:
         self._waker: asyncio.Future[None] | None = None
         self._last_iid = 0
         self._last_key = 0
+        self._unusable: dict[str, BideError] = {}
+        self._at_work_on: str | None = None
         self._failed = False
         self._failures = 0
         self._is_closing = False
@@ -159,6 +165,12 @@ class Partition:
         """Whether no message waits and no commit is under way."""
         return not self._mailbox and not self._internal and not self._in_flight
 
+    @property
+    def _is_settled(self) -> bool:
+        """Whether everything is stored; messages between instances may be left for the next start."""
+        left = all(envelope.key is not None for envelope in self._internal)
+        return left and not self._mailbox and not self._in_flight
+
     async def start(self) -> None:
         """Take over what the store holds: undelivered messages and running activities."""
         self._last_iid = await self._store.last_iid()
@@ -168,7 +180,7 @@ class Partition:
         """Handle messages until closed."""
         while True:
             await self._until_work()
-            if self._is_closing and (self.is_idle or self._failed):
+            if self._is_closing and (self._is_settled or self._failed):
                 self._refuse_all(HubClosedError("The hub was closed before this was stored."))
                 return
             if self._failed:
@@ -197,7 +209,7 @@ class Partition:
         while not self._failed:
             if len(self._in_flight) < BATCHES_IN_FLIGHT and (self._mailbox or self._internal):
                 return
-            if self._is_closing and self.is_idle:
+            if self._is_closing and self._is_settled:
                 return
             self._waker = asyncio.get_running_loop().create_future()
             await self._waker
@@ -215,16 +227,25 @@ class Partition:
                 for envelope in envelopes:
                     self._deliver(envelope, work)
                 self._close_turns(work)
-                envelopes = self._take_internal(max(room, 0))
+                envelopes = [] if self._is_closing else self._take_internal(max(room, 0), work)
             self._store_leftovers(work)
             self._commit(work)
-        except StoreError as error:
-            work.envelopes.extend(envelopes)
+        except Exception as error:
+            if not isinstance(error, StoreError):
+                self._set_aside(error)
+            delivered = set(map(id, work.envelopes))
+            work.envelopes.extend(envelope for envelope in envelopes if id(envelope) not in delivered)
             self._give_up(work, error)
-        except Exception as error:  # noqa: BLE001  (callers must be told, whatever it is)
-            _log.exception("the engine failed; please report this")
-            work.envelopes.extend(envelopes)
-            self._give_up(work, error)
+
+    def _set_aside(self, error: Exception) -> None:
+        """Leave the instance at which the engine failed alone from now on: it would fail at it again, with all others."""
+        instance_id = self._at_work_on
+        _log.error("the engine failed at instance %r; please report this", instance_id, exc_info=error)
+        if instance_id is not None:
+            self._unusable[instance_id] = StoreCorruptError(
+                f"Instance {instance_id!r} cannot go on: {type(error).__name__}: {error}. "
+                "Mend the code and start again, or purge the instance with force."
+            )
 
     def _share(self) -> int:
         """How many messages to take: half of them when nothing is being written, to have something to do meanwhile."""
@@ -233,13 +254,25 @@ class Partition:
         return min(self.backlog // 2, MESSAGES_PER_PASS)
 
     def _take(self, limit: int) -> list[Envelope]:
-        taken = self._take_internal(limit)
+        taken = self._take_internal(limit // 2 if self._mailbox else limit)
         while self._mailbox and len(taken) < limit:
+            if type(self._mailbox[0].message) in _ALONE and taken:
+                break
             taken.append(self._mailbox.popleft())
+            if type(taken[-1].message) in _ALONE:
+                break
         return taken
 
-    def _take_internal(self, limit: int) -> list[Envelope]:
-        return [self._internal.popleft() for _ in range(min(limit, len(self._internal)))]
+    def _take_internal(self, limit: int, work: _Pass | None = None) -> list[Envelope]:
+        """Take messages between instances, for a new pass or for another round of `work`."""
+        taken: list[Envelope] = []
+        while self._internal and len(taken) < limit:
+            if type(self._internal[0].message) in _ALONE and (taken or work is not None):
+                break
+            taken.append(self._internal.popleft())
+            if type(taken[-1].message) in _ALONE:
+                break
+        return taken
 
     def _store_leftovers(self, work: _Pass) -> None:
         """Store messages of this pass that no turn of it handles, with the turns that sent them."""
@@ -349,6 +382,7 @@ class Partition:
         except StoreError as error:
             self._failed = True
             self._refuse_all(error)
+        self._completions.look_again()
 
     def _refuse_all(self, error: BaseException) -> None:
         kept: deque[Envelope] = deque()
@@ -376,7 +410,7 @@ class Partition:
 
     async def _load(self, envelopes: list[Envelope], work: _Pass) -> None:
         """Bring in the cold instances among the targets, and what else must be read from the store."""
-        rewinds = [envelope for envelope in envelopes if type(envelope.message) is Rewind]
+        rewinds = [envelope for envelope in envelopes if type(envelope.message) in _ALONE]
         if any(envelope.message.instance_id in self._pinned for envelope in rewinds):
             await asyncio.wait(self._in_flight)  # their last turns must be in the store
         residents, cold = self._residents, set[str]()
@@ -392,19 +426,25 @@ class Partition:
         await self._find_duplicates(envelopes)
         for envelope in rewinds:
             envelope.answer = await self._store.turns(envelope.message.instance_id)
+        await self._find_leftovers(envelopes)
         if self._failed:
             raise StoreUnavailableError("An earlier commit failed.")
 
     def _admit(self, row: InstanceRow, turns: list[Turn], work: _Pass) -> None:
         orchestrator = self._app.orchestrators.get(row.name)
+        self._at_work_on = row.instance_id
+        unusable = self._unusable.get(row.instance_id)
         try:
+            if unusable is not None:
+                turns = []
             instance = Instance(row, orchestrator, _events_of(turns), turns[-1].seq + 1 if turns else 0)
         except msgspec.DecodeError as error:
             instance = Instance(row, None, [], 0)
-            instance.unreadable = StoreCorruptError(
+            unusable = StoreCorruptError(
                 f"The history of instance {row.instance_id!r} cannot be read: {error}. "
                 "Restore a backup, or purge the instance with force."
             )
+        instance.unreadable = unusable
         self._residents[row.instance_id] = instance
         work.activities.extend(
             (row.instance_id, row.execution_id, task)
@@ -425,6 +465,20 @@ class Partition:
             for pair in await self._store.seen_event_ids(list(pairs)):
                 for envelope in pairs[pair]:
                     envelope.answer = pair[0]
+
+    async def _find_leftovers(self, envelopes: list[Envelope]) -> None:
+        """Read what nobody has consumed of instances that are to be removed, where only their history tells."""
+        for envelope in envelopes:
+            if type(envelope.message) in {StartInstance, Purge}:
+                instance = self._residents.get(envelope.message.instance_id)
+                if instance is not None and instance.leftover is None and instance.execution is None:
+                    instance.leftover = await self._leftover_of(instance.row)
+
+    async def _leftover_of(self, row: InstanceRow) -> list[EventRaised]:
+        try:
+            return buffered_events(_events_of(await self._store.turns(row.instance_id)), row.buffered or {})
+        except msgspec.DecodeError:
+            return []
 
     def _unpin(self, instance_id: str) -> None:
         left = self._pinned.get(instance_id, 0) - 1
@@ -451,14 +505,21 @@ class Partition:
     def _deliver(self, envelope: Envelope, work: _Pass) -> None:
         """Tell an instance its message, or decide without it; the answer waits for the commit."""
         message = envelope.message
+        self._at_work_on = message.instance_id
         instance = self._residents.get(message.instance_id)
+        work.envelopes.append(envelope)
         if instance is not None and not instance.has_ended and self._is_stranded(instance, message):
-            work.envelopes.append(envelope)
             self._leave_alone(envelope, instance, work)
             return
-        work.envelopes.append(envelope)
         if envelope.key is not None:
             work.batch.inbox_removed.append(envelope.key)
+        if message.iid and (instance is None or instance.row.iid != message.iid):
+            if type(message) is RaiseEvent:
+                self._bury(message, DeadLetterReason.DISCARDED, work)
+            return  # it was for one that is no longer there
+        if instance is None and type(message) is StartInstance and message.instance_id in self._unusable:
+            envelope.answer = self._unusable[message.instance_id]
+            return
         begin = perf_counter()
         try:
             envelope.answer = self._HANDLERS[type(message)](self, message, instance, work, envelope.answer)
@@ -489,6 +550,7 @@ class Partition:
                 self._close_turn(instance, work)
 
     def _close_turn(self, instance: Instance, work: _Pass) -> None:
+        self._at_work_on = instance.row.instance_id
         result = instance.close_turn()
         if result is None:
             return
@@ -523,7 +585,8 @@ class Partition:
             if envelope.key is None:
                 self._last_key += 1
                 envelope.key = self._last_key
-                work.batch.inbox_added.append((envelope.key, encode_message(message)))
+                kept = msgspec.structs.replace(message, iid=instance.row.iid)
+                work.batch.inbox_added.append((envelope.key, encode_message(kept)))
 
     def _start(self, message: StartInstance, existing: Instance | None, work: _Pass, _: Any) -> bool:
         """Start an instance; False when the policy keeps the one that is there."""
@@ -555,26 +618,23 @@ class Partition:
         if message.parent_instance_id is None or message.parent_task_id is None:
             return
         failure = FailureDetails(type(error).__name__, str(error), is_non_retriable=True)
-        self._internal.append(
-            Envelope(
-                TaskDone(
-                    instance_id=message.parent_instance_id,
-                    execution_id=message.parent_execution_id or "",
-                    task_id=message.parent_task_id,
-                    failure=failure,
-                    is_child=True,
-                )
-            )
-        )
+        self._internal.append(Envelope(_result_for(message, failure=failure)))
 
     def _remove(self, instance: Instance, work: _Pass) -> None:
         """Take everything about the instance out of the store, closing its turn first."""
+        instance_id = instance.row.instance_id
         if instance.is_open:
             self._close_turn(instance, work)
+        letters, news = instance.remove(self._clock.now())
+        self._internal.extend(map(Envelope, news))
         self._drop(instance)
         work.batch.commits.append(Commit(iid=instance.row.iid, purge=True))
-        work.instances[instance.row.instance_id] = instance
-        self._residents.pop(instance.row.instance_id, None)
+        if letters:
+            work.batch.commits.append(Commit(iid=0, dead_letters=tuple(letters)))
+        work.instances[instance_id] = instance
+        self._residents.pop(instance_id, None)
+        self._unusable.pop(instance_id, None)
+        self._timers.heed(instance_id)
 
     def _raise(self, message: RaiseEvent, instance: Instance | None, work: _Pass, known_to: Any) -> bool:
         """Answer whether the event is a duplicate; `known_to` is the iid on which the store has seen its id."""
@@ -607,9 +667,9 @@ class Partition:
             return
         self._open(instance, work).fire_timers()
 
-    def _begin(self, _message: Begin, instance: Instance | None, work: _Pass, _: Any) -> None:
+    def _begin(self, message: Begin, instance: Instance | None, work: _Pass, _: Any) -> None:
         if instance is not None and not instance.has_ended:
-            self._open(instance, work).begin()
+            self._open(instance, work).begin(message.execution_id)
 
     def _suspend(self, message: Suspend, instance: Instance | None, work: _Pass, _: Any) -> None:
         self._open(_live(message, instance), work).suspend(message.reason)
@@ -627,6 +687,26 @@ class Partition:
         if orchestrator is None:
             raise OrchestratorNotFoundError(instance.row.name, self._app.orchestrators)
         self._open(instance, work).rewind(message.reason, orchestrator, _events_of(turns), turns[-1].seq + 1)
+
+    def _take_up(self, message: TakeUp, instance: Instance | None, work: _Pass, turns: Any) -> None:
+        """Do for a child what its rewound parent needs: go on, try anew, tell the result again, or start."""
+        start = message.start
+        if instance is None or not (instance.row.instance_id == start.instance_id and instance.is_run_of(start)):
+            if instance is None or instance.has_ended:
+                self._internal.append(Envelope(start))
+            else:
+                self._tell_parent(start, InstanceExistsError(start.instance_id, instance.row.status.label))
+        elif instance.row.status is OrchestrationRuntimeStatus.FAILED:
+            try:
+                self._rewind(
+                    Rewind(instance_id=start.instance_id, reason="Its parent was rewound"), instance, work, turns
+                )
+            except BideError as error:
+                self._tell_parent(start, error)
+        elif instance.row.status is OrchestrationRuntimeStatus.COMPLETED:
+            self._internal.append(Envelope(_result_for(start, result=instance.row.output)))
+        elif instance.has_ended:
+            self._internal.append(Envelope(start))
 
     def _purge(self, message: Purge, instance: Instance | None, work: _Pass, _: Any) -> None:
         if instance is None:
@@ -646,6 +726,7 @@ class Partition:
         Resume: _resume,
         Terminate: _terminate,
         Rewind: _rewind,
+        TakeUp: _take_up,
         Purge: _purge,
     }
 
@@ -659,6 +740,18 @@ def _log_failure(row: InstanceRow) -> None:
     """Name what failed, without its text: that may hold data."""
     if row.failure is not None:
         _log.warning("orchestrator %r failed in %r with %s", row.name, row.instance_id, row.failure.error_type)
+
+
+def _result_for(start: StartInstance, *, result: str | None = None, failure: FailureDetails | None = None) -> TaskDone:
+    """Make the message by which a parent hears of the child that it started."""
+    return TaskDone(
+        instance_id=start.parent_instance_id or "",
+        execution_id=start.parent_execution_id or "",
+        task_id=start.parent_task_id or 0,
+        result=result,
+        failure=failure,
+        is_child=True,
+    )
 
 
 def _live(message: AnyMessage, instance: Instance | None) -> Instance:

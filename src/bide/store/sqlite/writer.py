@@ -4,10 +4,10 @@ import asyncio
 import sqlite3
 import threading
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
-from bide.errors import StoreError, StoreUnavailableError
+from bide.errors import StoreError
 from bide.store.sqlite.batch import SETUP
 from bide.store.sqlite.checkpoints import Checkpoints
 from bide.store.sqlite.connection import explain
@@ -16,7 +16,8 @@ _BYTES_PER_BATCH = 32 << 10
 """Pages that a small batch touches besides its own bytes, for the estimate of how much the log has grown."""
 
 Statement = tuple[str, tuple[Any, ...]]
-_Job = tuple[Statement, "asyncio.Future[None]"]
+_Job = tuple[Statement, "asyncio.Future[None]", int]
+"""With the generation in which it was submitted: see `Writer.submit`."""
 
 
 class Writer:
@@ -29,7 +30,8 @@ class Writer:
         self._checkpoints = Checkpoints(path)
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
-        self._failed: asyncio.Future[None] | None = None
+        self._generation = 0  # the loop's; a new one begins when a failure is known there
+        self._failed_generation = -1  # the thread's, as is the error
         self._error: StoreError | None = None
         self._thread = threading.Thread(target=self._run, name="bide-writer", daemon=True)
         self._thread.start()
@@ -40,7 +42,7 @@ class Writer:
         When one fails, those submitted before its failure was known fail too: they may rest on it.
         """
         done: asyncio.Future[None] = self._loop.create_future()
-        self._jobs.put((statement, done))
+        self._jobs.put((statement, done, self._generation))
         return done
 
     async def close(self) -> None:
@@ -50,40 +52,27 @@ class Writer:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            statement, done = job
-            if self._error is None:
+            statement, done, generation = job
+            if generation > self._failed_generation:
                 self._error = self._write(statement)
-            self._loop.call_soon_threadsafe(self._resolve, done, self._error)
+                if self._error is not None:
+                    self._failed_generation = generation
+            self._loop.call_soon_threadsafe(self._resolve, done, self._error, generation)
             if self._error is None:
                 self._checkpoints.wrote(_size(statement), self._connection)
         self._checkpoints.close(self._connection)
         self._connection.close()
 
-    def _resolve(self, done: "asyncio.Future[None]", error: StoreError | None) -> None:
+    def _resolve(self, done: "asyncio.Future[None]", error: StoreError | None, generation: int) -> None:
         """Runs in the loop: from here on the failure is known, and what is submitted next is tried."""
-        if error is not None and self._error is error:
-            self._jobs_fail_until_known()
+        if error is not None and self._generation == generation:
+            self._generation += 1
         if done.done():
             return
         if error is None:
             done.set_result(None)
         else:
             done.set_exception(error)
-
-    def _jobs_fail_until_known(self) -> None:
-        """Everything in the queue now was submitted before the failure was known."""
-        waiting: list[_Job | None] = []
-        while True:
-            try:
-                waiting.append(self._jobs.get_nowait())
-            except Empty:
-                break
-        error, self._error = self._error, None
-        for job in waiting:
-            if job is None:
-                self._jobs.put(None)
-            else:
-                job[1].set_exception(error or StoreUnavailableError("An earlier commit failed."))
 
     def _write(self, statement: Statement) -> StoreError | None:
         try:
