@@ -16,7 +16,8 @@ _BYTES_PER_BATCH = 32 << 10
 """Pages that a small batch touches besides its own bytes, for the estimate of how much the log has grown."""
 
 Statement = tuple[str, tuple[Any, ...]]
-_Job = tuple[Statement, "asyncio.Future[None]"]
+_Job = tuple[Statement, "asyncio.Future[Any]", bool]
+"""What to execute, whom to tell, and whether the statement returns rows."""
 
 
 class Writer:
@@ -40,7 +41,13 @@ class Writer:
         When one fails, those submitted before its failure was known fail too: they may rest on it.
         """
         done: asyncio.Future[None] = self._loop.create_future()
-        self._jobs.put((statement, done))
+        self._jobs.put((statement, done, False))
+        return done
+
+    def submit_returning(self, statement: Statement) -> "asyncio.Future[list[Any]]":
+        """Like `submit`, for a statement with RETURNING: its rows. It is executed even if the future is cancelled."""
+        done: asyncio.Future[list[Any]] = self._loop.create_future()
+        self._jobs.put((statement, done, True))
         return done
 
     async def close(self) -> None:
@@ -50,23 +57,28 @@ class Writer:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            statement, done = job
-            if self._error is None:
-                self._error = self._write(statement)
-            self._loop.call_soon_threadsafe(self._resolve, done, self._error)
-            if self._error is None:
+            statement, done, is_returning = job
+            error, rows = (
+                self._error,
+                None,
+            )  # read once: the loop may forget it at any moment, and then this job still fails
+            if error is None:
+                error, rows = self._write(statement, is_returning=is_returning)
+                self._error = error
+            self._loop.call_soon_threadsafe(self._resolve, done, error, rows)
+            if error is None:
                 self._checkpoints.wrote(_size(statement), self._connection)
         self._checkpoints.close(self._connection)
         self._connection.close()
 
-    def _resolve(self, done: "asyncio.Future[None]", error: StoreError | None) -> None:
+    def _resolve(self, done: "asyncio.Future[Any]", error: StoreError | None, rows: list[Any] | None) -> None:
         """Runs in the loop: from here on the failure is known, and what is submitted next is tried."""
         if error is not None and self._error is error:
             self._jobs_fail_until_known()
         if done.done():
             return
         if error is None:
-            done.set_result(None)
+            done.set_result(rows)
         else:
             done.set_exception(error)
 
@@ -82,15 +94,16 @@ class Writer:
         for job in waiting:
             if job is None:
                 self._jobs.put(None)
-            else:
+            elif not job[1].done():
                 job[1].set_exception(error or StoreUnavailableError("An earlier commit failed."))
 
-    def _write(self, statement: Statement) -> StoreError | None:
+    def _write(self, statement: Statement, *, is_returning: bool) -> tuple[StoreError | None, list[Any] | None]:
+        """Execute it. A statement that returns rows has ended, and is committed, when the last one has been fetched."""
         try:
-            self._connection.execute(*statement)
+            cursor = self._connection.execute(*statement)
+            return None, cursor.fetchall() if is_returning else None
         except sqlite3.Error as error:
-            return explain(error, self._path)
-        return None
+            return explain(error, self._path), None
 
 
 def _size(statement: Statement) -> int:
