@@ -1,5 +1,6 @@
 """A real file that cannot be used, and what is said about it; nothing that was accepted is lost."""
 
+import asyncio
 import os
 import shutil
 import sqlite3
@@ -12,6 +13,7 @@ import pytest
 
 import bide
 from bide import App, Hub
+from bide.store import SqliteStore
 from bide.store.sqlite.connection import explain
 
 app = App()
@@ -205,6 +207,26 @@ async def test_a_full_disk_is_named(tmp_path):
             await hub.client.start_new("approval", client_input="x" * 500_000)
         writer.execute("PRAGMA max_page_count = 1000000")
         assert await hub.client.start_new("approval", "after") == "after"
+
+
+async def test_a_message_that_was_not_stored_is_refused(tmp_path):
+    """Nobody who waits in line behind it waits in vain, not even behind one who has gone; then the queue goes on."""
+    store = SqliteStore(tmp_path / "bide.db")
+    await store.open()
+    try:
+        connection = store._writer._connection
+        connection.execute("PRAGMA max_page_count = 1")
+        big = [asyncio.ensure_future(store.enqueue("q", "x" * 500_000, visible_at=1)) for _ in range(5)]
+        await asyncio.sleep(0)
+        big[1].cancel()
+        results = await asyncio.wait_for(asyncio.gather(*big, return_exceptions=True), timeout=5)
+        kinds = [type(result) for result in results]
+        assert kinds == [bide.StoreUnavailableError, asyncio.CancelledError] + [bide.StoreUnavailableError] * 3
+        connection.execute("PRAGMA max_page_count = 1000000")
+        await store.enqueue("q", "after", visible_at=1)
+        assert [message.body for message in await store.dequeue("q", 1, 2, 9)] == ["after"]
+    finally:
+        await store.close()
 
 
 async def test_a_copy_of_the_files_is_a_backup(tmp_path):

@@ -9,6 +9,8 @@ MAX_ID_LENGTH = 256
 """As in the Durable Functions extension (`DurableClient.cs`; the documentation says 100)."""
 MAX_EVENT_NAME_LENGTH = 300
 """As in durabletask-mssql, where names are varchar(300)."""
+MAX_QUEUE_NAME_LENGTH = 255
+"""As in RabbitMQ, so that a queue can move there; Azure Storage has 63."""
 MAX_TEXT_LENGTH = 1000
 """Of event ids, versions, tags and reasons: ours."""
 NAME_ATTRIBUTE = "__bide_name__"
@@ -56,6 +58,22 @@ def check_text(text: str | None, what: str) -> str | None:
         raise InvalidInputError(
             f"{what} must be text of 1 to {MAX_TEXT_LENGTH:,} characters, without NUL and lone surrogates, not {text!r:.100}."
         )
+    return text
+
+
+def check_queue_name(name: str) -> str:
+    """Return `name` if it may name a queue: 1 to 255 printable characters, not blank. Raises `InvalidIdError`."""
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > MAX_QUEUE_NAME_LENGTH:
+        raise InvalidIdError(
+            f"A queue's name must be text of 1 to {MAX_QUEUE_NAME_LENGTH} printable characters, not {name!r:.300}."
+        )
+    return name
+
+
+def check_storable(text: str, what: str) -> str:
+    """Return `text` if stores can hold it: no NUL, no lone surrogate. `what` names it in the `InvalidInputError`."""
+    if not isinstance(text, str) or not _is_storable(text):
+        raise InvalidInputError(f"{what} must be text without NUL and lone surrogates, not {text!r:.100}.")
     return text
 
 

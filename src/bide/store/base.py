@@ -8,7 +8,9 @@ Every verb may raise `StoreUnavailableError` (full disk, I/O error, closed store
 leave a store unwrapped. Times are microseconds since the epoch.
 """
 
+import asyncio
 from collections.abc import Awaitable, Sequence
+from contextlib import AbstractContextManager
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -16,6 +18,7 @@ import msgspec
 from bide.errors import InvalidInputError
 from bide.model.commit import Batch, Turn
 from bide.model.instance import DeadLetter, InstanceRow, OrchestrationRuntimeStatus, Wait
+from bide.model.queue import QueueMessage
 
 T = TypeVar("T")
 
@@ -70,7 +73,86 @@ class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):
     waiting_for: str | None = None
 
 
-class Store(Protocol):
+class QueueStore(Protocol):
+    """Durable message queues. Everybody in the owning process may call these; what they change is durable when they return.
+
+    A queue is there as long as it has messages. A message that is delivered stays, hidden, until it is deleted with the
+    receipt of that delivery: it is delivered at least once. A receipt is current until the message is delivered again
+    or moved, also when the time for which it was hidden is over.
+    """
+
+    async def enqueue(
+        self, queue: str, body: str, *, visible_at: int, expires_at: int | None = None, inserted_at: int | None = None
+    ) -> int:
+        """Add a message and return its id, which grows and is never given out again. `inserted_at` defaults to `visible_at`.
+
+        Raises `InvalidInputError` for a name or body with a NUL or a lone surrogate.
+        """
+        ...
+
+    async def dequeue(self, queue: str, now: int, visible_at: int, limit: int) -> list[QueueMessage]:
+        """Deliver up to `limit` messages that are visible at `now`, those first that have been visible longest.
+
+        In one transaction they are hidden until `visible_at`, counted as delivered once more, and given a new receipt; they come
+        back as they are then. Expired messages of the queue are removed.
+        """
+        ...
+
+    async def delete_message(self, message_id: int, receipt: str) -> bool:
+        """Remove a message; False, and no effect, when the receipt is not the current one."""
+        ...
+
+    async def release_message(self, message_id: int, receipt: str, visible_at: int) -> bool:
+        """Let a delivered message be visible from `visible_at` on; False, and no effect, when the receipt is not current.
+
+        The receipt stays current: this also keeps a message hidden for longer while somebody works on it.
+        """
+        ...
+
+    async def move_message(self, message_id: int, receipt: str, to_queue: str) -> bool:
+        """Put a delivered message into another queue; False, and no effect, when the receipt is not current.
+
+        It keeps its id and its age, is visible at once as if never delivered, and does not expire any more.
+        """
+        ...
+
+    async def peek(self, queue: str, limit: int) -> list[QueueMessage]:
+        """Show messages, hidden ones too, in the order in which they will be delivered. Changes nothing."""
+        ...
+
+    async def queue_lengths(self) -> dict[str, int]:
+        """How many messages each queue holds, hidden ones too, by name in order."""
+        ...
+
+    async def next_visible_at(self, queue: str) -> int | None:
+        """When the first message of the queue is, or was, visible; None: it has no messages."""
+        ...
+
+    def watch_queue(self, queue: str) -> AbstractContextManager[asyncio.Event]:
+        """Make an event that is set after every enqueue, release and move into the queue that this process commits.
+
+        A hint: who waits for it must also look at `next_visible_at`.
+        """
+        ...
+
+
+class SettingStore(Protocol):
+    """Small values by name, durable when `put_setting` returns. Everybody in the owning process may call these."""
+
+    async def get_setting(self, name: str) -> str | None:
+        """The value, or None."""
+        ...
+
+    async def put_setting(self, name: str, value: str | None) -> None:
+        """Set the value; None removes it. Raises `InvalidInputError` for a NUL or a lone surrogate in either."""
+        ...
+
+    async def settings(self, prefix: str) -> dict[str, str]:
+        """All values whose name begins with `prefix`, by name in order."""
+        ...
+
+
+class Store(QueueStore, SettingStore, Protocol):
     """Where instances live. See the module's text for who may call what."""
 
     async def open(self) -> None:

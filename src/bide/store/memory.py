@@ -9,14 +9,16 @@ from bide.errors import StoreUnavailableError
 from bide.model.commit import Batch, Commit, Turn
 from bide.model.instance import DeadLetter, InstanceRow, Wait
 from bide.store.base import Due, InstanceFilter, Loaded, Page, StatusRecord, parse_token
+from bide.store.memory_queues import MemoryQueues
 
 T = TypeVar("T")
 
 
-class MemoryStore:
+class MemoryStore(MemoryQueues):
     """See `Store`. What it holds outlives `close`, so that a test can open it again."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._rows: dict[int, InstanceRow] = {}
         self._ids: dict[str, int] = {}
         self._turns: dict[int, list[Turn]] = {}
@@ -26,7 +28,6 @@ class MemoryStore:
         self._inbox: dict[int, bytes] = {}
         self._last_iid = 0
         self._last_letter = 0
-        self._is_open = False
 
     async def open(self) -> None:
         self._is_open = True
@@ -175,10 +176,6 @@ class MemoryStore:
         removed = len(self._dead_letters) - len(kept)
         self._dead_letters = kept
         return removed
-
-    def _check_open(self) -> None:
-        if not self._is_open:
-            raise StoreUnavailableError("The store is closed.")
 
 
 def _page(

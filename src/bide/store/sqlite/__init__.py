@@ -1,7 +1,8 @@
 """The embedded store: one SQLite file, one owning process, one writer thread.
 
-`store` has the verbs; `batch` turns a `Batch` into few SQL statements; `writer` is the thread that runs them; `connection`
-opens files and tells driver errors apart; `ownership` keeps a second process out; `migrations` holds the schema.
+`store`, `queues` and `settings` have the verbs, on top of `access`; `batch` turns a `Batch` into few SQL statements; `writer` is
+the thread that runs them; `connection` opens files and tells driver errors apart; `ownership` keeps a second process
+out; `migrations` holds the schema.
 """
 
 from bide.store.sqlite.connection import upgrade

@@ -5,23 +5,19 @@ less than handing them to a thread would, and see what is committed.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Awaitable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from bide.errors import ConfigurationError, StoreUnavailableError
 from bide.model.commit import Batch, Turn
 from bide.model.failure import FailureDetails
 from bide.model.instance import ENDED, DeadLetter, DeadLetterReason, InstanceRow, OrchestrationRuntimeStatus, Wait
 from bide.model.names import event_key
 from bide.store.base import Due, InstanceFilter, Loaded, Page, StatusRecord, parse_token
 from bide.store.sqlite.batch import INSERT, parameters
-from bide.store.sqlite.connection import driver_errors, migrate, open_database
-from bide.store.sqlite.ownership import Ownership
-from bide.store.sqlite.writer import Writer
+from bide.store.sqlite.queues import SqliteQueues
+from bide.store.sqlite.settings import SqliteSettings
 
 _ROW = (
     "i.iid, i.id, i.name, i.status, i.created_at, i.execution_id, i.generation, i.version, i.parent_instance_id, i.tags, "
@@ -32,47 +28,8 @@ _RECORD = f"""{_ROW},
     (SELECT at FROM history WHERE iid = i.iid ORDER BY seq DESC LIMIT 1)"""
 
 
-class SqliteStore:
+class SqliteStore(SqliteQueues, SqliteSettings):
     """See `Store`. `path` is created when it is not there; beside it stand `-wal`, `-shm` and `.lock` files."""
-
-    def __init__(self, path: Path | str) -> None:
-        if str(path) == ":memory:":
-            raise ConfigurationError("For a store in memory use memory: (MemoryStore) instead of :memory:")
-        self.path = Path(path).absolute()
-        self._ownership = Ownership(self.path)
-        self._writer: Writer | None = None
-        self._reader: sqlite3.Connection | None = None
-
-    async def open(self) -> None:
-        self._check_path()
-        self._ownership.acquire()
-        try:
-            connection = open_database(self.path)
-            try:
-                migrate(connection, self.path)
-                self._reader = open_database(self.path, read_only=True)
-            except BaseException:
-                connection.close()
-                raise
-            self._writer = Writer(connection, self.path)
-        except BaseException:
-            self._ownership.release()
-            raise
-
-    def _check_path(self) -> None:
-        if not self.path.parent.is_dir():
-            raise StoreUnavailableError(f"{self.path} cannot be created: there is no folder {self.path.parent}.")
-        if self.path.is_dir():
-            raise StoreUnavailableError(f"{self.path} is a folder; name a file.")
-
-    async def close(self) -> None:
-        writer, self._writer = self._writer, None
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.close()
-        if writer is not None:
-            await writer.close()
-        self._ownership.release()
 
     # The owning partition
 
@@ -203,19 +160,8 @@ class SqliteStore:
     async def expire_dead_letters(self, before: int) -> int:
         [(count,)] = self._read("SELECT count(*) FROM dead_letters WHERE recorded_at < ?", before)
         if count:
-            if self._writer is None:
-                raise self._closed()
-            await self._writer.submit(("DELETE FROM dead_letters WHERE recorded_at < ?", (before,)))
+            await self._change("DELETE FROM dead_letters WHERE recorded_at < ?", before)
         return int(count)
-
-    def _read(self, sql: str, *values: Any) -> list[Any]:
-        if self._reader is None:
-            raise self._closed()
-        with driver_errors(self.path):
-            return self._reader.execute(sql, values).fetchall()
-
-    def _closed(self) -> StoreUnavailableError:
-        return StoreUnavailableError(f"{self.path} is not open.")
 
 
 def _conditions(where: InstanceFilter) -> tuple[list[str], list[Any]]:

@@ -14,3 +14,5 @@ A store passes it with a module such as::
 from bide.testing.store_suite.commits import *  # noqa: F403
 from bide.testing.store_suite.fixtures import store as store
 from bide.testing.store_suite.queries import *  # noqa: F403
+from bide.testing.store_suite.queues import *  # noqa: F403
+from bide.testing.store_suite.settings import *  # noqa: F403
