@@ -9,6 +9,7 @@ from bide.client.base import (
     HistoryEntry,
     OpenWait,
     OrchestrationStatus,
+    QueuedMessage,
     RaisedEvent,
     ResultPage,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "OrchestratorNotFoundError",
     "PayloadNotSerializableError",
     "PayloadTooLargeError",
+    "QueuedMessage",
     "RaisedEvent",
     "RemoteError",
     "ResultPage",

@@ -72,9 +72,32 @@ def test_data_from_a_file_and_from_standard_input(cli, tmp_path, monkeypatch):
     assert cli.json("show", "g1")["output"] == [1, 2]
 
 
+def test_queues(cli, tmp_path, monkeypatch):
+    """Send, list, peek: for people and for programs."""
+    assert cli.ok("queue", "list") == "No messages.\n"
+    assert cli.ok("queue", "send", "orders", "-5") == "1\n"
+    (tmp_path / "order.json").write_text('{"id": 17}')
+    assert cli.json("queue", "send", "orders", f"@{tmp_path}/order.json", "--delay", "60") == {
+        "id": "2",
+        "queue": "orders",
+    }
+    monkeypatch.setattr("sys.stdin", io.StringIO("from a pipe"))
+    cli.ok("queue", "send", "mail", "-")
+    assert cli.json("queue", "list") == [{"name": "mail", "messages": 1}, {"name": "orders", "messages": 2}]
+    assert [line.split() for line in cli.ok("queue", "list").splitlines()[1:]] == [["mail", "1"], ["orders", "2"]]
+    first, second = cli.json("queue", "peek", "orders")
+    assert (first["body"], first["dequeueCount"], second["body"]) == ("-5", 0, '{"id": 17}')
+    assert second["visibleAt"] > second["insertedAt"]
+    assert "UTC" in cli.ok("queue", "peek", "orders").splitlines()[2]
+    assert "UTC" not in cli.ok("queue", "peek", "orders", "--limit", "1")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
+        (("queue", "send", " ", "x"), Exit.USAGE, "A queue's name"),
+        (("queue", "send", "q", "@no.txt"), Exit.USAGE, "no.txt"),
+        (("queue", "send", "q", "x", "--delay", "1e12"), Exit.USAGE, "a hundred years"),
         (("show", "nobody"), Exit.NOT_FOUND, "There is no instance 'nobody'"),
         (("start", "gat"), Exit.USAGE, "Did you mean 'gate'?"),
         (("raise", "nobody", "Approval", "yes"), Exit.USAGE, "'\"yes\"'"),
@@ -159,13 +182,15 @@ def test_db_upgrade(bare, tmp_path):
     url = f"sqlite:///{tmp_path}/new.db"
     assert "There is no file" in bare("db", "upgrade", url)[2]
     (tmp_path / "new.db").touch()
-    assert json.loads(bare.ok("db", "upgrade", url, "--json")) == {"store": url, "from": 0, "to": 1}
-    assert "already has schema 1" in bare.ok("db", "upgrade", url)
+    assert json.loads(bare.ok("db", "upgrade", url, "--json")) == {"store": url, "from": 0, "to": 2}
+    assert "already has schema 2" in bare.ok("db", "upgrade", url)
 
 
 def test_every_command_and_exit_code_is_documented():
     """docs/reference/cli.md has an example of each command, and a row for each code."""
-    names = {name for name in commands if not name.startswith("-")} - {"db"} | {"db upgrade"}
+    groups = {"db": ["upgrade"], "queue": ["send", "list", "peek"]}
+    names = {name for name in commands if not name.startswith("-")} - groups.keys()
+    names |= {f"{group} {name}" for group, members in groups.items() for name in members}
     assert names == set(re.findall(r"^\| ([a-z -]+) \| `bide", PAGE, re.MULTILINE))
     assert {str(int(code)) for code in Exit} == set(re.findall(r"^\| (\d+) \|", PAGE, re.MULTILINE))
 

@@ -61,6 +61,32 @@ async def test_the_same_errors(remote, harness):
     assert sorted(reasons) == ["instance-ended", "unknown-instance"]
 
 
+async def test_queues_over_http(remote, harness):
+    """Send, count and peek, as in process."""
+    assert await remote.queues() == {}
+    message_id = await remote.send_queue_message("orders/ü", "tex\u00fct")
+    await remote.send_queue_message("orders/ü", "", delay=timedelta(minutes=1))
+    await harness.client.send_queue_message("a", "x", delay=0.5)
+    assert await remote.queues() == await harness.client.queues() == {"a": 1, "orders/ü": 2}
+    assert await remote.peek_queue("orders/ü") == await harness.client.peek_queue("orders/ü")
+    [first] = await remote.peek_queue("orders/ü", limit=1)
+    assert (first.id, first.queue, first.body, first.dequeue_count) == (message_id, "orders/ü", "tex\u00fct", 0)
+
+
+@pytest.mark.parametrize("which", ["remote", "local"])
+async def test_messages_that_cannot_be_sent(remote, harness, which):
+    """The same errors here and there."""
+    client = remote if which == "remote" else harness.client
+    with pytest.raises(bide.InvalidIdError):
+        await client.send_queue_message(" ", "x")
+    with pytest.raises(bide.PayloadTooLargeError):
+        await client.send_queue_message("q", "x" * 1_048_577)
+    for body, delay in (("\ud800", None), ("x", -1), ("x", float("nan")), ("x", timedelta(days=99_999))):
+        with pytest.raises(bide.InvalidInputError):
+            await client.send_queue_message("q", body, delay=delay)
+    assert await client.queues() == {}
+
+
 async def test_nobody_is_there():
     """The error names the address and the way out."""
     async with bide.connect("http://127.0.0.1:1") as client:

@@ -76,6 +76,29 @@ async def test_an_ended_instance_is_gone(http):
     assert (await http.get("instances/g1")).json()["output"] == "enough"
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "headers", "code"),
+    [
+        ("queues/q/messages", "text", {}, 201),
+        ("queues/q/messages", '{"a": 1}', JSON, 201),
+        ("Queues/q/Messages?delay=1.5", "", {}, 201),
+        ("queues/q/messages?delay=soon", "text", {}, 400),
+        ("queues/q/messages?delay=-1", "text", {}, 400),
+        ("queues/q/messages", b"\xff", {}, 400),
+        ("queues/q/messages", b"\x00", {}, 400),
+        ("queues/%20/messages", "text", {}, 400),
+        ("queues/q/messages", "x" * 1_048_600, {}, 413),
+        ("queues/q", "text", {}, 404),
+    ],
+)
+async def test_sending_to_a_queue(http, path, content, headers, code):
+    """The body is the message, whatever its type."""
+    answer = await http.post(path, content=content, headers=headers)
+    assert answer.status_code == code, answer.text
+    bodies = [message["body"] for message in (await http.get("queues/q/messages")).json()]
+    assert bodies == ([content] if code == 201 else [])
+
+
 @pytest.mark.parametrize("how", ["query", "header"])
 async def test_a_duplicate_is_answered_like_the_first_and_says_so(http, how):
     """202 twice; the second has the header x-bide-duplicate."""

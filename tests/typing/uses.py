@@ -61,6 +61,8 @@ async def client_side(client: bide.Client) -> None:
     page = await client.waits(name="Approval")
     for wait in page.items:
         assert_type(wait, bide.OpenWait)
+    assert_type(await client.send_queue_message("orders", "17", delay=timedelta(minutes=1)), str)
+    assert_type(await client.peek_queue("orders", limit=1), tuple[bide.QueuedMessage, ...])
 
 
 async def embedded() -> None:

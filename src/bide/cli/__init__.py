@@ -1,6 +1,6 @@
 """The `bide` command.
 
-`serve` runs an app; `instances` has a command for every verb of the client; `store` looks after stores. `target`
+`serve` runs an app; `instances` and `queue` have a command for every verb of the client; `store` looks after stores. `target`
 says where a command goes, `render` how its answer looks, `exits` with which code it ends.
 """
 
@@ -13,6 +13,7 @@ from cyclopts import Parameter
 import bide
 from bide.cli import instances
 from bide.cli.exits import Exit, exit_code
+from bide.cli.queue import queue
 from bide.cli.serve import serve_app
 from bide.cli.store import db, replay
 from bide.errors import BideError
@@ -32,6 +33,7 @@ commands = Commands(
 commands.command(serve_app, name="serve")
 instances.register(commands)
 commands.command(replay, name="replay")
+commands.command(queue)
 commands.command(db)
 commands.register_install_completion_command()
 

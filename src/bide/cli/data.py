@@ -1,4 +1,4 @@
-"""Reads JSON arguments: as they stand, from a file (`@file.json`) or from standard input (`-`)."""
+"""Reads arguments that are data: as they stand, from a file (`@file.json`) or from standard input (`-`)."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ def read_data(argument: str | None) -> msgspec.Raw | None:
     """
     if argument is None:
         return None
-    text = _text(argument)
+    text = read_text(argument)
     try:
         msgspec.json.decode(text)
     except msgspec.DecodeError as error:
@@ -24,7 +24,8 @@ def read_data(argument: str | None) -> msgspec.Raw | None:
     return msgspec.Raw(text.strip().encode())
 
 
-def _text(argument: str) -> str:
+def read_text(argument: str) -> str:
+    """Return the text of an argument. Raises `ConfigurationError` for a file that cannot be read."""
     if argument == "-":
         return sys.stdin.read()
     if not argument.startswith("@"):

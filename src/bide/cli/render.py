@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from textwrap import indent
 from typing import Any
@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bide.client.base import DeadEvent, HistoryEntry, OpenWait, OrchestrationStatus
+from bide.client.base import DeadEvent, HistoryEntry, OpenWait, OrchestrationStatus, QueuedMessage
 from bide.http import payloads
 from bide.model.clock import to_datetime
 from bide.model.instance import OrchestrationRuntimeStatus
@@ -100,6 +100,31 @@ def print_dead_letters(items: Sequence[DeadEvent], *, as_json: bool) -> None:
         (item.name, item.instance_id, item.reason, _span(item.recorded_at, now), _text(item.data)) for item in items
     ]
     _print_table(("event", "instance", "reason", "when", "data"), rows, "No dead letters.")
+
+
+def print_queues(lengths: Mapping[str, int], *, as_json: bool) -> None:
+    if as_json:
+        print_json(payloads.queues(lengths))
+        return
+    _print_table(("queue", "messages"), [(name, str(count)) for name, count in lengths.items()], "No messages.")
+
+
+def print_messages(messages: Sequence[QueuedMessage], *, as_json: bool) -> None:
+    if as_json:
+        print_json([payloads.queued_message(message) for message in messages])
+        return
+    now = datetime.now(UTC)
+    rows = [
+        (
+            message.id,
+            _span(message.inserted_at, now),
+            "" if message.visible_at <= now else _clock(message.visible_at),
+            str(message.dequeue_count),
+            message.body,
+        )
+        for message in messages
+    ]
+    _print_table(("message", "sent", "hidden until", "attempts", "body"), rows, "No messages.")
 
 
 def print_history(entries: Sequence[HistoryEntry], *, as_json: bool) -> None:

@@ -88,6 +88,18 @@ class DeadEvent(msgspec.Struct, frozen=True, kw_only=True):
     reason: DeadLetterReason
 
 
+class QueuedMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message in one of the hub's queues. It is hidden until `visible_at`, and kept until it is handled or `expires_at`."""
+
+    id: str
+    queue: str
+    body: str
+    inserted_at: datetime
+    visible_at: datetime
+    dequeue_count: int = 0
+    expires_at: datetime | None = None
+
+
 class ResultPage(msgspec.Struct, Generic[T], frozen=True):
     """A page of a list. Pass `continuation_token` to get the next one; None: this was the last."""
 
@@ -246,6 +258,23 @@ class Client(Protocol):
         continuation_token: str | None = None,
     ) -> ResultPage[DeadEvent]:
         """Events that were not consumed and never will be, newest first."""
+        ...
+
+    async def send_queue_message(self, queue: str, body: str, *, delay: timedelta | float | None = None) -> str:
+        """Send a message to one of the hub's own queues, for a queue function of a hosted app, and return its id.
+
+        The queue need not exist. `delay`, a number is in seconds, hides the message for that long. Not repeatable: a second
+        call sends a second message. Raises `InvalidIdError` for the queue's name, `InvalidInputError`, and
+        `PayloadTooLargeError` above the limit.
+        """
+        ...
+
+    async def queues(self) -> Mapping[str, int]:
+        """How many messages each of the hub's queues holds, by name in order: hidden ones too, queues without messages not."""
+        ...
+
+    async def peek_queue(self, queue: str, *, limit: int = DEFAULT_PAGE_SIZE) -> tuple[QueuedMessage, ...]:
+        """The next messages of a queue, hidden ones too, in the order of delivery. Nothing is taken."""
         ...
 
 

@@ -17,6 +17,7 @@ from bide.client.base import (
     HistoryEntry,
     OpenWait,
     OrchestrationStatus,
+    QueuedMessage,
     RaisedEvent,
     ResultPage,
 )
@@ -42,9 +43,16 @@ from bide.model import events
 from bide.model.codec import encode_payload, iso_time
 from bide.model.failure import FailureDetails
 from bide.model.instance import DeadLetterReason, IdReusePolicy, OrchestrationRuntimeStatus
-from bide.model.names import check_event_name, check_instance_id, registered_name
+from bide.model.names import (
+    check_event_name,
+    check_instance_id,
+    check_queue_name,
+    check_storable,
+    registered_name,
+)
 
 _JSON = {"content-type": "application/json"}
+_TEXT = {"content-type": "text/plain; charset=utf-8"}
 
 
 def connect(
@@ -244,6 +252,26 @@ class HttpClient(Client):
         response = await self._send("GET", "deadLetters", query, token=continuation_token)
         return ResultPage(tuple(_dead_event(item) for item in response.json()), _next_token(response))
 
+    async def send_queue_message(self, queue: str, body: str, *, delay: timedelta | float | None = None) -> str:
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+        response = await self._send(
+            "POST",
+            f"queues/{_quoted(check_queue_name(queue))}/messages",
+            {"delay": None if seconds is None else str(seconds)},
+            check_storable(body, "A message"),
+            content_type=_TEXT,
+        )
+        return str(response.json()["id"])
+
+    async def queues(self) -> Mapping[str, int]:
+        response = await self._send("GET", "queues", {})
+        return {item["name"]: item["messages"] for item in response.json()}
+
+    async def peek_queue(self, queue: str, *, limit: int = DEFAULT_PAGE_SIZE) -> tuple[QueuedMessage, ...]:
+        path = f"queues/{_quoted(check_queue_name(queue))}/messages"
+        response = await self._send("GET", path, {"top": str(limit)})
+        return tuple(_queued_message(item) for item in response.json())
+
     async def _control(self, instance_id: str, verb: str, query: Mapping[str, str | None]) -> httpx.Response:
         return await self._send("POST", f"instances/{_quoted(instance_id)}/{verb}", query, instance_id=instance_id)
 
@@ -258,8 +286,11 @@ class HttpClient(Client):
         token: str | None = None,
         timeout: float | None = None,
         none_is_404: bool = False,
+        content_type: Mapping[str, str] = _JSON,
     ) -> httpx.Response:
-        headers = (_JSON if text is not None else {}) | ({TOKEN_HEADER: token} if token is not None else {})
+        headers = (dict(content_type) if text is not None else {}) | (
+            {TOKEN_HEADER: token} if token is not None else {}
+        )
         params = {key: value for key, value in query.items() if value is not None}
         try:
             response = await self._http.request(
@@ -370,6 +401,18 @@ def _dead_event(item: dict[str, Any]) -> DeadEvent:
         raised_at=datetime.fromisoformat(item["raisedAt"]),
         recorded_at=datetime.fromisoformat(item["recordedAt"]),
         reason=DeadLetterReason(item["reason"]),
+    )
+
+
+def _queued_message(item: dict[str, Any]) -> QueuedMessage:
+    return QueuedMessage(
+        id=item["id"],
+        queue=item["queue"],
+        body=item["body"],
+        inserted_at=datetime.fromisoformat(item["insertedAt"]),
+        visible_at=datetime.fromisoformat(item["visibleAt"]),
+        dequeue_count=item["dequeueCount"],
+        expires_at=_read_time(item["expiresAt"]),
     )
 
 

@@ -1,12 +1,13 @@
 """The JSON of the HTTP API, as pure functions. Success bodies are camelCase, history rows PascalCase, as in the extension."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 import msgspec
 
-from bide.client.base import DeadEvent, HistoryEntry, OpenWait, OrchestrationStatus
+from bide.client.base import DeadEvent, HistoryEntry, OpenWait, OrchestrationStatus, QueuedMessage
 from bide.client.paths import BASE
 from bide.model.clock import to_datetime
 from bide.model.codec import decode_payload, iso_time
@@ -114,6 +115,22 @@ def dead_letter(value: DeadEvent) -> dict[str, Any]:
         "recordedAt": iso_time(value.recorded_at),
         "reason": value.reason,
     }
+
+
+def queued_message(value: QueuedMessage) -> dict[str, Any]:
+    return {
+        "id": value.id,
+        "queue": value.queue,
+        "body": value.body,
+        "insertedAt": iso_time(value.inserted_at),
+        "visibleAt": iso_time(value.visible_at),
+        "dequeueCount": value.dequeue_count,
+        "expiresAt": _optional_time(value.expires_at),
+    }
+
+
+def queues(lengths: Mapping[str, int]) -> list[dict[str, Any]]:
+    return [{"name": name, "messages": count} for name, count in lengths.items()]
 
 
 def entry(value: HistoryEntry) -> dict[str, Any]:

@@ -47,6 +47,13 @@ class Request:
         """Whether the media type is application/json, with or without parameters."""
         return self.headers.get("content-type", "").partition(";")[0].strip().casefold() == "application/json"
 
+    def text(self) -> str:
+        """Return the body as text; `InvalidInputError` when it is not UTF-8."""
+        try:
+            return self.body.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidInputError(f"The body must be UTF-8 text: {error}") from error
+
     def json(self) -> msgspec.Raw | None:
         """Return the body as checked, undecoded JSON, to be stored as it came; None for an empty one.
 

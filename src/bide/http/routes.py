@@ -269,6 +269,21 @@ class Api:
         )
         return _page([payloads.dead_letter(item) for item in page.items], page.continuation_token)
 
+    async def send_queue_message(self, request: Request) -> Response:
+        """Send the body, whatever its content type: a message is text, and JSON is text too."""
+        delay = number(request.query, "delay")
+        if delay is None and "delay" in request.query:
+            raise InvalidInputError("delay must be a number of seconds, from 0 on")
+        message_id = await self.client.send_queue_message(request.path_values["queuename"], request.text(), delay=delay)
+        return Response(201, {"id": message_id})
+
+    async def queues(self, _: Request) -> Response:
+        return Response(200, payloads.queues(await self.client.queues()))
+
+    async def peek_queue(self, request: Request) -> Response:
+        messages = await self.client.peek_queue(request.path_values["queuename"], limit=_page_size(request))
+        return Response(200, [payloads.queued_message(message) for message in messages])
+
 
 _REASON = ("reason",)
 _START = ("startAt", "version", "tags", "timeout", "pollingInterval", "returnInternalServerErrorOnFailure")
@@ -295,6 +310,11 @@ ROUTES = (
     Route("GET", "instances/{instanceId}/waits", Api.waits, "What an instance waits for", ("name", "top")),
     Route("GET", "waits", Api.waits, "Open waits, oldest first", ("name", "top")),
     Route("GET", "deadLetters", Api.dead_letters, "Events that nobody consumed", ("instanceId", "top")),
+    Route("GET", "queues", Api.queues, "bide's own queues, and how many messages each holds"),
+    Route(
+        "POST", "queues/{queueName}/messages", Api.send_queue_message, "Send a message: the body, as text", ("delay",)
+    ),
+    Route("GET", "queues/{queueName}/messages", Api.peek_queue, "The next messages of a queue", ("top",)),
 )
 _OPEN: dict[str, Callable[[Api], Awaitable[Response]]] = {"/healthz": Api.healthz, "/openapi.json": Api.openapi}
 _TABLE: dict[tuple[str, int], list[tuple[list[str], Route]]] = {}

@@ -12,11 +12,12 @@ from bide.client.base import (
     HistoryEntry,
     OpenWait,
     OrchestrationStatus,
+    QueuedMessage,
     RaisedEvent,
     ResultPage,
     optional_datetime,
 )
-from bide.errors import InstanceNotFoundError, InstanceStateError
+from bide.errors import InstanceNotFoundError, InstanceStateError, PayloadTooLargeError
 from bide.model.clock import LATEST, Clock, span_micros, to_datetime, to_micros
 from bide.model.codec import decode_payload, decode_turn, encode_payload
 from bide.model.commit import Turn
@@ -30,10 +31,19 @@ from bide.model.instance import (
     Wait,
 )
 from bide.model.messages import Purge, RaiseEvent, Resume, Rewind, StartInstance, Suspend, Terminate
-from bide.model.names import check_event_name, check_instance_id, check_text, registered_name
+from bide.model.names import (
+    check_event_name,
+    check_instance_id,
+    check_queue_name,
+    check_storable,
+    check_text,
+    registered_name,
+)
+from bide.model.queue import QueueMessage
 from bide.runtime.completions import Completions, Ended, LookAgain
 from bide.runtime.ids import IdSource
 from bide.runtime.partition import Partition
+from bide.runtime.queues import send
 from bide.store.base import InstanceFilter, StatusRecord, Store
 
 _PURGED_AT_A_TIME = 200
@@ -243,6 +253,19 @@ class LocalClient(Client):
         page = await self._store.dead_letters(instance_id=instance_id, limit=page_size, token=continuation_token)
         return ResultPage(tuple(map(_dead_event, page.items)), page.continuation_token)
 
+    async def send_queue_message(self, queue: str, body: str, *, delay: timedelta | float | None = None) -> str:
+        check_queue_name(queue)
+        size = len(check_storable(body, "A message").encode())
+        if size > self._limit:
+            raise PayloadTooLargeError("The message", size, self._limit)
+        return str(await send(self._store, queue, body, self._clock.now(), delay))
+
+    async def queues(self) -> Mapping[str, int]:
+        return await self._store.queue_lengths()
+
+    async def peek_queue(self, queue: str, *, limit: int = DEFAULT_PAGE_SIZE) -> tuple[QueuedMessage, ...]:
+        return tuple(map(_queued_message, await self._store.peek(check_queue_name(queue), limit)))
+
     async def _record(self, instance_id: str) -> StatusRecord:
         record = await self._store.get(_check_id(instance_id))
         if record is None:
@@ -368,4 +391,16 @@ def _dead_event(letter: DeadLetter) -> DeadEvent:
         raised_at=to_datetime(letter.raised_at),
         recorded_at=to_datetime(letter.recorded_at),
         reason=letter.reason,
+    )
+
+
+def _queued_message(message: QueueMessage) -> QueuedMessage:
+    return QueuedMessage(
+        id=str(message.id),
+        queue=message.queue,
+        body=message.body,
+        inserted_at=to_datetime(message.inserted_at),
+        visible_at=to_datetime(message.visible_at),
+        dequeue_count=message.dequeue_count,
+        expires_at=optional_datetime(message.expires_at),
     )
