@@ -61,6 +61,13 @@ class Request:
             raise InvalidInputError(f"Invalid JSON content: {error}") from error
         return msgspec.Raw(self.body)
 
+    def text(self) -> str:
+        """Return the body as text. Raises `InvalidInputError` when it is not UTF-8."""
+        try:
+            return self.body.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidInputError(f"The body is neither JSON nor UTF-8 text: {error}") from error
+
 
 @dataclass(slots=True)
 class Response:
