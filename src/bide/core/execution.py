@@ -20,6 +20,7 @@ from uuid import UUID, uuid5
 
 from bide.core.context import NO_DEFAULT, OrchestrationContext
 from bide.core.history import effective_history
+from bide.core.locks import EntityLock, LockTask
 from bide.core.mailbox import Mailbox
 from bide.core.orchestrator import Finished, Orchestrator, Steps, location_of, start
 from bide.core.tasks import PENDING, ActivityTask, EventTask, Task, TimerTask, open_waits
@@ -27,6 +28,13 @@ from bide.errors import EventPayloadError, NonDeterminismError, OrchestratorCont
 from bide.model.clock import LATEST, to_datetime
 from bide.model.codec import decode_payload, encode_payload, iso_time
 from bide.model.events import (
+    EntityLockGranted,
+    EntityLockRequested,
+    EntityOperationCalled,
+    EntityOperationCompleted,
+    EntityOperationFailed,
+    EntityOperationSignaled,
+    EntityUnlockSent,
     EventRaised,
     EventSent,
     ExecutionCompleted,
@@ -52,7 +60,16 @@ from bide.model.names import event_key
 _UUID_NAMESPACE = UUID("5bf3dc27-d91d-5ea7-9c3e-9f1f2ae7c309")
 """uuid5(NAMESPACE_OID, "9e952958-5e33-4daf-827f-2fa12937b875"), as azure-functions-durable and durabletask have it."""
 
-Action = TaskScheduled | TimerCreated | SubOrchestrationInstanceCreated | EventSent
+Action = (
+    TaskScheduled
+    | TimerCreated
+    | SubOrchestrationInstanceCreated
+    | EventSent
+    | EntityOperationSignaled
+    | EntityOperationCalled
+    | EntityLockRequested
+    | EntityUnlockSent
+)
 
 
 class Completed:
@@ -100,6 +117,8 @@ class Execution:
         self.now = 0
         self.custom_status: str | None = None
         self.has_new_status = False
+        self.lock: EntityLock | None = None
+        """The locks that the code has asked for and not given back."""
         self._orchestrator = orchestrator
         self._first_wait = -1 if orchestrator.newest_wait_first else 0
         self._started: ExecutionStarted | None = None
@@ -175,15 +194,26 @@ class Execution:
                 return
         self.mailbox.put(event)
 
-    def _on_task_completed(self, event: TaskCompleted | SubOrchestrationInstanceCompleted) -> None:
+    def _on_task_completed(
+        self, event: TaskCompleted | SubOrchestrationInstanceCompleted | EntityOperationCompleted
+    ) -> None:
         task = self._open.pop(event.task_id, None)
         if isinstance(task, ActivityTask):
             self._resolve(task, event.result)
             self._run_on()
 
-    def _on_task_failed(self, event: TaskFailed | SubOrchestrationInstanceFailed) -> None:
+    def _on_lock_granted(self, event: EntityLockGranted) -> None:
+        task = self._open.pop(event.task_id, None)
+        if isinstance(task, LockTask):
+            task.lock.is_held = True
+            task._complete(task.lock)
+            self._run_on()
+
+    def _on_task_failed(self, event: TaskFailed | SubOrchestrationInstanceFailed | EntityOperationFailed) -> None:
         task = self._open.pop(event.task_id, None)
         if isinstance(task, ActivityTask):
+            if isinstance(task, LockTask):
+                self.lock = None
             task._fail(_task_error(task.name, event.failure))
             self._run_on()
 
@@ -421,6 +451,8 @@ class Execution:
     def schedule_child(
         self, name: str, input_: Any, into: Any, instance_id: str | None, version: str | None
     ) -> ActivityTask[Any]:
+        if self.lock is not None:
+            self.lock.check_child(name)
         task: ActivityTask[Any] = ActivityTask(self, self._new_task_id(), name, into)
         child = instance_id or f"{self.started.execution_id}:{task.task_id:04x}"
         if child.casefold() == self.instance_id.casefold():
@@ -454,6 +486,40 @@ class Execution:
     def send_event(self, instance_id: str, name: str, data: Any) -> None:
         text = encode_payload(data, f"The data of event {name!r}")
         self._act(EventSent(self._new_task_id(), instance_id, name, text))
+
+    def call_entity(self, entity_id: str, operation: str, input_: Any, into: Any) -> ActivityTask[Any]:
+        if self.lock is not None:
+            self.lock.check_call(entity_id)
+        text = encode_payload(input_, f"The input of operation {operation!r}")
+        task: ActivityTask[Any] = ActivityTask(self, self._new_task_id(), f"{operation} of {entity_id}", into)
+        if self.lock is not None:
+            self.lock.called(entity_id, task)
+        self._open[task.task_id] = task
+        self._act(EntityOperationCalled(task.task_id, entity_id, operation, text))
+        return task
+
+    def signal_entity(self, entity_id: str, operation: str, input_: Any, scheduled_at: int | None) -> None:
+        if self.lock is not None:
+            self.lock.check_signal(entity_id)
+        text = encode_payload(input_, f"The input of operation {operation!r}")
+        self._act(EntityOperationSignaled(self._new_task_id(), entity_id, operation, text, scheduled_at))
+
+    def lock_entities(self, entities: tuple[str, ...]) -> LockTask:
+        if self.lock is not None:
+            raise OrchestratorContractError(f"There is {self.lock!r} already: lock all entities in one call.")
+        task_id = self._new_task_id()
+        self.lock = EntityLock(self, task_id, entities)
+        task = LockTask(self, task_id, self.lock)
+        self._open[task_id] = task
+        self._act(EntityLockRequested(task_id, entities))
+        return task
+
+    def release(self, lock: EntityLock, task_id: int) -> None:
+        """Give the locks back, unless that has been done, or the execution is over: then the instance does it."""
+        if self.lock is lock and not self._is_closed:
+            self.lock = None
+            self._open.pop(task_id, None)
+            self._act(EntityUnlockSent(self._new_task_id(), task_id))
 
     def continue_as_new(self, input_: Any, *, preserve_events: bool, version: str | None) -> None:
         text = encode_payload(input_, "The input of continue_as_new")
@@ -504,11 +570,18 @@ _HANDLERS: Mapping[type[HistoryEvent], Callable[[Execution, Any], None]] = {
     SubOrchestrationInstanceCompleted: Execution._on_task_completed,
     TaskFailed: Execution._on_task_failed,
     SubOrchestrationInstanceFailed: Execution._on_task_failed,
+    EntityOperationCompleted: Execution._on_task_completed,
+    EntityOperationFailed: Execution._on_task_failed,
+    EntityLockGranted: Execution._on_lock_granted,
     TimerFired: Execution._on_timer_fired,
     TaskScheduled: Execution._on_recorded,
     TimerCreated: Execution._on_recorded,
     SubOrchestrationInstanceCreated: Execution._on_recorded,
     EventSent: Execution._on_recorded,
+    EntityOperationSignaled: Execution._on_recorded,
+    EntityOperationCalled: Execution._on_recorded,
+    EntityLockRequested: Execution._on_recorded,
+    EntityUnlockSent: Execution._on_recorded,
     ExecutionSuspended: Execution._on_suspended,
     ExecutionResumed: Execution._on_resumed,
     ExecutionTerminated: Execution._on_terminated,
@@ -518,28 +591,36 @@ _HANDLERS: Mapping[type[HistoryEvent], Callable[[Execution, Any], None]] = {
 _NOT_HELD = (
     ExecutionStarted, ExecutionResumed, ExecutionSuspended, ExecutionTerminated, OrchestratorStarted,
     TaskScheduled, TimerCreated, SubOrchestrationInstanceCreated, EventSent,
+    EntityOperationSignaled, EntityOperationCalled, EntityLockRequested, EntityUnlockSent,
 )  # fmt: skip
 """What a suspended execution takes in at once; the rest waits for the resume."""
 
 
+_IDENTITY = ("name", "instance_id", "entities", "lock_id")
+"""Fields that tell what an action asks for, as far as it has them."""
+
+
 def _is_same(recorded: Action, asked: Action) -> bool:
+    """Whether both ask for the same; times and payloads may differ."""
     if type(recorded) is not type(asked):
         return False
-    if isinstance(recorded, TimerCreated) or isinstance(asked, TimerCreated):
-        return True
-    return recorded.name == asked.name and getattr(recorded, "instance_id", None) == getattr(asked, "instance_id", None)
+    return all(getattr(recorded, key, None) == getattr(asked, key, None) for key in _IDENTITY)
+
+
+_DESCRIPTIONS: Mapping[type[Action], str] = {
+    TaskScheduled: "activity {0.name!r} (#{0.task_id})",
+    TimerCreated: "a timer (#{0.task_id})",
+    SubOrchestrationInstanceCreated: "sub-orchestration {0.name!r} (#{0.task_id}, instance {0.instance_id!r})",
+    EventSent: "event {0.name!r} to {0.instance_id!r} (#{0.task_id})",
+    EntityOperationSignaled: "signal {0.name!r} to {0.instance_id} (#{0.task_id})",
+    EntityOperationCalled: "call of {0.name!r} of {0.instance_id} (#{0.task_id})",
+    EntityLockRequested: "the lock of {1} (#{0.task_id})",
+    EntityUnlockSent: "the release of lock #{0.lock_id} (#{0.task_id})",
+}
 
 
 def _describe(action: Action) -> str:
-    match action:
-        case TaskScheduled():
-            return f"activity {action.name!r} (#{action.task_id})"
-        case SubOrchestrationInstanceCreated():
-            return f"sub-orchestration {action.name!r} (#{action.task_id}, instance {action.instance_id!r})"
-        case EventSent():
-            return f"event {action.name!r} to {action.instance_id!r} (#{action.task_id})"
-        case TimerCreated():
-            return f"a timer (#{action.task_id})"
+    return _DESCRIPTIONS[type(action)].format(action, ", ".join(getattr(action, "entities", ())))
 
 
 def _task_error(name: str, failure: FailureDetails) -> TaskFailedError:

@@ -97,9 +97,9 @@ class Task(Generic[T_co]):
     def cancel(self) -> None:
         """Give up waiting. A timer no longer fires, a wait takes no event; no effect on a task that is done.
 
-        Raises `OrchestratorContractError` for an activity or a sub-orchestration: they cannot be called back.
+        Raises `OrchestratorContractError` for activities, sub-orchestrations and calls: they cannot be called back.
         """
-        raise OrchestratorContractError(f"{self!r} cannot be cancelled; only timers and waits for events can.")
+        raise OrchestratorContractError(f"{self!r} cannot be cancelled; only timers and waits can.")
 
     def __await__(self) -> "Generator[Task[T_co], Any, T_co]":
         return (yield self)  # type: ignore[no-any-return]
@@ -118,6 +118,9 @@ class Task(Generic[T_co]):
     def _fail(self, error: BaseException) -> None:
         self._settle(_FAILED, None, error)
 
+    def _settle_canceled(self, error: BaseException) -> None:
+        self._settle(_CANCELED, None, error)
+
     def _settle(self, state: _State, value: Any, error: BaseException | None) -> None:
         if self._state is not PENDING:
             return
@@ -127,7 +130,7 @@ class Task(Generic[T_co]):
 
 
 class ActivityTask(Task[T_co]):
-    """An activity or a sub-orchestration that was scheduled under `task_id`; `type` is that of the result."""
+    """An activity, a sub-orchestration or a call of an entity under `task_id`; `type` is that of the result."""
 
     __slots__ = ("name", "task_id", "type")
 
@@ -160,7 +163,7 @@ class TimerTask(Task[None]):
     def cancel(self) -> None:
         """Stop the timer; no effect when it has fired."""
         if self._state is PENDING:
-            self._settle(_CANCELED, None, TaskCanceledError(self))
+            self._settle_canceled(TaskCanceledError(self))
             self._claims.cancel_timer(self.task_id)
 
 
@@ -196,7 +199,7 @@ class EventTask(Task[T_co]):
     def cancel(self) -> None:
         """Stop waiting; an event that arrives later stays for another wait."""
         if self._state is PENDING:
-            self._settle(_CANCELED, None, TaskCanceledError(self))
+            self._settle_canceled(TaskCanceledError(self))
 
     def _settle(self, state: _State, value: Any, error: BaseException | None) -> None:
         super()._settle(state, value, error)

@@ -1,7 +1,13 @@
-"""What can be said to an instance. A message that one instance sends to another may be stored, so all are Structs."""
+"""What can be said to an instance or an entity.
+
+A message that one instance sends to another may be stored, so all are Structs.
+"""
+
+from enum import IntEnum
 
 import msgspec
 
+from bide.model.entities import EntityBatchResult, EntityRequest, TaskAddress
 from bide.model.failure import FailureDetails
 from bide.model.instance import IdReusePolicy
 
@@ -67,17 +73,29 @@ class Purge(Message, frozen=True, kw_only=True):
     force: bool = False
 
 
-class TaskDone(Message, frozen=True, kw_only=True):
-    """An activity or a sub-orchestration has ended, with a result or a failure.
+class TaskKind(IntEnum):
+    """What an orchestration waits for besides events and timers."""
 
-    Dropped when `execution_id` is not the current one: the task belonged to an earlier generation.
+    ACTIVITY = 0
+    CHILD = 1
+    CALL = 2
+    """An entity's operation."""
+    LOCK = 3
+
+
+class TaskDone(Message, frozen=True, kw_only=True):
+    """A task has ended, with a result or a failure.
+
+    Dropped when `execution_id` is not the current one: the task belonged to an earlier generation. `entities` are
+    those of a lock: when nobody wants the lock any more, they are unlocked.
     """
 
     execution_id: str
     task_id: int
     result: str | None = None
     failure: FailureDetails | None = None
-    is_child: bool = False
+    kind: TaskKind = TaskKind.ACTIVITY
+    entities: tuple[str, ...] = ()
 
 
 class TimersDue(Message, frozen=True, kw_only=True):
@@ -90,8 +108,42 @@ class Begin(Message, frozen=True, kw_only=True):
     execution_id: str
 
 
+class RequestEntity(Message, frozen=True, kw_only=True):
+    """Ask an entity for an operation, not before `scheduled_at` if that is given, or for its lock."""
+
+    request: EntityRequest
+    scheduled_at: int | None = None
+
+
+class UnlockEntity(Message, frozen=True, kw_only=True):
+    """Give back the lock that `owner` holds, or has asked for."""
+
+    owner: TaskAddress
+
+
+class EntityBatchDone(Message, frozen=True, kw_only=True):
+    """A batch of operations has been run. Dropped unless it is the one that the entity waits for."""
+
+    execution_id: str
+    task_id: int
+    result: EntityBatchResult
+
+
 AnyMessage = (
-    StartInstance | RaiseEvent | Terminate | Suspend | Resume | Rewind | TakeUp | Purge | TaskDone | TimersDue | Begin
+    StartInstance
+    | RaiseEvent
+    | Terminate
+    | Suspend
+    | Resume
+    | Rewind
+    | TakeUp
+    | Purge
+    | TaskDone
+    | TimersDue
+    | Begin
+    | RequestEntity
+    | UnlockEntity
+    | EntityBatchDone
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -5,10 +5,13 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from bide.client.base import (
     DEFAULT_PAGE_SIZE,
     Client,
     DeadEvent,
+    EntityStatus,
     HistoryEntry,
     OpenWait,
     OrchestrationStatus,
@@ -18,9 +21,10 @@ from bide.client.base import (
     optional_datetime,
 )
 from bide.errors import InstanceNotFoundError, InstanceStateError, PayloadTooLargeError
-from bide.model.clock import LATEST, Clock, span_micros, to_datetime, to_micros
+from bide.model.clock import Clock, time_micros, to_datetime, to_micros
 from bide.model.codec import decode_payload, decode_turn, encode_payload
 from bide.model.commit import Turn
+from bide.model.entities import ENTITY_MARK, EntityId, EntitySummary, OperationRequest, as_entity_id
 from bide.model.events import ExecutionStarted, OrchestratorStarted
 from bide.model.instance import (
     ENDED,
@@ -30,10 +34,11 @@ from bide.model.instance import (
     OrchestrationRuntimeStatus,
     Wait,
 )
-from bide.model.messages import Purge, RaiseEvent, Resume, Rewind, StartInstance, Suspend, Terminate
+from bide.model.messages import Purge, RaiseEvent, RequestEntity, Resume, Rewind, StartInstance, Suspend, Terminate
 from bide.model.names import (
     check_event_name,
     check_instance_id,
+    check_operation_name,
     check_queue_name,
     check_storable,
     check_text,
@@ -142,6 +147,7 @@ class LocalClient(Client):
         *,
         timeout: timedelta | float | None = None,
     ) -> OrchestrationStatus:
+        _check_is_orchestration(instance_id)
         if timeout is None:
             return await self._completion(instance_id)
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
@@ -227,7 +233,8 @@ class LocalClient(Client):
                 return removed
 
     async def get_history(self, instance_id: str) -> tuple[HistoryEntry, ...]:
-        turns = await self._store.turns(_check_id(instance_id))
+        _check_is_orchestration(instance_id)
+        turns = await self._store.turns(instance_id)
         if not turns:
             raise InstanceNotFoundError(instance_id)
         return tuple(_entries(turns))
@@ -266,8 +273,48 @@ class LocalClient(Client):
     async def peek_queue(self, queue: str, *, limit: int = DEFAULT_PAGE_SIZE) -> tuple[QueuedMessage, ...]:
         return tuple(map(_queued_message, await self._store.peek(check_queue_name(queue), limit)))
 
+    async def signal_entity(
+        self,
+        entity_id: EntityId | str,
+        operation: str,
+        input_: Any = None,
+        *,
+        scheduled_time: datetime | timedelta | None = None,
+    ) -> None:
+        text = encode_payload(input_, f"The input of operation {operation!r}", self._limit)
+        request = OperationRequest(self._ids.new_id(), check_operation_name(operation), text)
+        target = str(as_entity_id(entity_id))
+        await self._partition.ask(
+            RequestEntity(instance_id=target, request=request, scheduled_at=self._time(scheduled_time))
+        )
+
+    async def get_entity(self, entity_id: EntityId | str) -> EntityStatus | None:
+        record = await self._store.get(str(as_entity_id(entity_id)))
+        return None if record is None else _entity_status(record, fetch_state=True)
+
+    async def list_entities(
+        self,
+        name: str | None = None,
+        *,
+        last_operation_from: datetime | None = None,
+        last_operation_to: datetime | None = None,
+        fetch_state: bool = False,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        continuation_token: str | None = None,
+    ) -> ResultPage[EntityStatus]:
+        where = InstanceFilter(
+            entities=True,
+            name=name.casefold() if name is not None else None,
+            updated_from=_optional_micros(last_operation_from),
+            updated_to=_optional_micros(last_operation_to),
+        )
+        page = await self._store.query(where, limit=page_size, token=continuation_token)
+        items = tuple(_entity_status(record, fetch_state=fetch_state) for record in page.items)
+        return ResultPage(items, page.continuation_token)
+
     async def _record(self, instance_id: str) -> StatusRecord:
-        record = await self._store.get(_check_id(instance_id))
+        _check_is_orchestration(instance_id)
+        record = await self._store.get(instance_id)
         if record is None:
             raise InstanceNotFoundError(instance_id)
         return record
@@ -288,10 +335,25 @@ class LocalClient(Client):
                 raise result
         return sum(not isinstance(result, BaseException) for result in results)
 
-    def _time(self, start_at: datetime | timedelta | None) -> int | None:
-        if isinstance(start_at, timedelta):
-            return min(self._clock.now() + span_micros(start_at), LATEST)
-        return _optional_micros(start_at)
+    def _time(self, value: datetime | timedelta | None) -> int | None:
+        return None if value is None else time_micros(value, self._clock.now())
+
+
+def _check_is_orchestration(instance_id: str) -> None:
+    if _check_id(instance_id).startswith(ENTITY_MARK):
+        raise InstanceNotFoundError(instance_id)
+
+
+def _entity_status(record: StatusRecord, *, fetch_state: bool) -> EntityStatus:
+    row = record.row
+    summary = msgspec.json.decode(row.custom_status or "{}", type=EntitySummary)
+    return EntityStatus(
+        entity_id=EntityId.parse(row.instance_id),
+        state=decode_payload(row.output) if fetch_state else None,
+        last_operation_time=to_datetime(record.updated_at),
+        locked_by=summary.locked_by,
+        backlog=summary.backlog,
+    )
 
 
 def _check_id(instance_id: str) -> str:

@@ -15,15 +15,18 @@ import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard, TypeVar
 
 import msgspec
 
 from bide.app import App
+from bide.core.entities import EntityInstance, dead_signal, refusal, unwanted
 from bide.core.history import buffered_events
 from bide.core.instance import Instance, dead_letter
+from bide.core.turn import Job
 from bide.errors import (
     BideError,
+    EntityNotFoundError,
     HubClosedError,
     InstanceEndedError,
     InstanceExistsError,
@@ -37,27 +40,32 @@ from bide.errors import (
 from bide.model.clock import Clock
 from bide.model.codec import decode_turn
 from bide.model.commit import Batch, Commit, Turn
-from bide.model.events import EventRaised, HistoryEvent, TaskScheduled
+from bide.model.entities import ENTITY_MARK, EntityId
+from bide.model.events import EventRaised, HistoryEvent
 from bide.model.failure import FailureDetails
 from bide.model.instance import DeadLetterReason, IdReusePolicy, InstanceRow, OrchestrationRuntimeStatus
 from bide.model.messages import (
     AnyMessage,
     Begin,
+    EntityBatchDone,
     Purge,
     RaiseEvent,
+    RequestEntity,
     Resume,
     Rewind,
     StartInstance,
     Suspend,
     TakeUp,
     TaskDone,
+    TaskKind,
     Terminate,
     TimersDue,
+    UnlockEntity,
     decode_message,
     encode_message,
 )
-from bide.runtime.activities import ActivityRunner
 from bide.runtime.completions import Completions, Ended
+from bide.runtime.jobs import JobResult, JobRunner
 from bide.runtime.timers import Timers
 from bide.store.base import Store
 
@@ -74,6 +82,10 @@ _ALONE = frozenset({Rewind, TakeUp})
 BATCHES_IN_FLIGHT = 2
 """One being written, one waiting for the writer: the writer is never idle, and no batch waits for long."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+_ENTITY_MESSAGES = frozenset({RequestEntity, UnlockEntity, EntityBatchDone, TimersDue})
+
+Resident = Instance | EntityInstance
+R = TypeVar("R", Instance, EntityInstance)
 
 
 class Envelope:
@@ -91,13 +103,13 @@ class Envelope:
 class _Pass:
     """What one pass has gathered: the batch, and the effects that wait for it."""
 
-    __slots__ = ("activities", "batch", "ended", "envelopes", "instances", "purged", "wake_at")
+    __slots__ = ("batch", "ended", "envelopes", "instances", "jobs", "purged", "wake_at")
 
     def __init__(self) -> None:
         self.batch = Batch(commits=[], inbox_added=[], inbox_removed=[])
         self.envelopes: list[Envelope] = []
-        self.activities: list[tuple[str, str, TaskScheduled]] = []
-        self.instances: dict[str, Instance] = {}
+        self.jobs: list[tuple[str, str, Job]] = []
+        self.instances: dict[str, Resident] = {}
         self.ended: list[Ended] = []
         self.purged: list[str] = []
         self.wake_at: int | None = None
@@ -113,7 +125,7 @@ class Partition:
         self._max_resident = max_resident
         self._completions = completions
         self._timers = Timers(store, clock, self._post_due)
-        self._residents: OrderedDict[str, Instance] = OrderedDict()
+        self._residents: OrderedDict[str, Resident] = OrderedDict()
         self._pinned: dict[str, int] = {}  # instances with commits under way must stay
         self._mailbox: deque[Envelope] = deque()
         self._internal: deque[Envelope] = deque()  # from instance to instance; go first
@@ -127,7 +139,7 @@ class Partition:
         self._failed = False
         self._failures = 0
         self._is_closing = False
-        self.activities: ActivityRunner
+        self.jobs: JobRunner
 
     # From outside
 
@@ -144,7 +156,7 @@ class Partition:
             self._enqueue(Envelope(message, reply))
         return reply
 
-    def resident(self, instance_id: str) -> Instance | None:
+    def resident(self, instance_id: str) -> Resident | None:
         """Return the instance if it is in memory."""
         return self._residents.get(instance_id)
 
@@ -333,16 +345,16 @@ class Partition:
             self._completions.ended(ended)
         for instance_id in work.purged:
             self._completions.purged(instance_id)
-        for instance_id, execution_id, task in work.activities:
-            self.activities.start(instance_id, execution_id, task)
+        for instance_id, execution_id, task in work.jobs:
+            self.jobs.start(instance_id, execution_id, task)
         self._timers.handled(envelope.message.instance_id for envelope in work.envelopes)
         if work.wake_at is not None:
             self._timers.arm(work.wake_at)
 
     def _answer(self, envelope: Envelope) -> None:
         reply, answer, message = envelope.reply, envelope.answer, envelope.message
-        if type(message) is TaskDone and not message.is_child:
-            self.activities.forget(message)
+        if _is_job_result(message):
+            self.jobs.forget(message)
         if reply is None or reply.done():
             return
         if isinstance(answer, BaseException):
@@ -359,7 +371,7 @@ class Partition:
             if envelope.reply is not None:
                 if not envelope.reply.done():
                     envelope.reply.set_exception(failure)
-            elif isinstance(envelope.message, TaskDone) and not envelope.message.is_child:
+            elif _is_job_result(envelope.message):
                 self._mailbox.append(envelope)  # nobody else knows the result
         if self._failures == 0:
             _log.error("store failed, going on from what it holds: %s", failure)
@@ -401,7 +413,7 @@ class Partition:
         while rows := await self._store.active(after, MESSAGES_PER_PASS):
             after = rows[-1][0]
             for _, instance_id in rows:
-                # Loading an instance starts its open activities; the message itself does nothing.
+                # Loading an instance starts its open jobs; the message itself does nothing.
                 self._mailbox.append(Envelope(TimersDue(instance_id=instance_id)))
         self._timers.arm(self._clock.now())
         self._wake()
@@ -431,26 +443,31 @@ class Partition:
             raise StoreUnavailableError("An earlier commit failed.")
 
     def _admit(self, row: InstanceRow, turns: list[Turn], work: _Pass) -> None:
-        orchestrator = self._app.orchestrators.get(row.name)
         self._at_work_on = row.instance_id
         unusable = self._unusable.get(row.instance_id)
         try:
             if unusable is not None:
                 turns = []
-            instance = Instance(row, orchestrator, _events_of(turns), turns[-1].seq + 1 if turns else 0)
+            instance = self._restored(row, _events_of(turns), turns[-1].seq + 1 if turns else 0)
         except msgspec.DecodeError as error:
-            instance = Instance(row, None, [], 0)
+            instance = self._restored(row, [], 0)
             unusable = StoreCorruptError(
                 f"The history of instance {row.instance_id!r} cannot be read: {error}. "
                 "Restore a backup, or purge the instance with force."
             )
         instance.unreadable = unusable
         self._residents[row.instance_id] = instance
-        work.activities.extend(
-            (row.instance_id, row.execution_id, task)
-            for task in instance.activities.values()
-            if not self.activities.is_running(row.instance_id, row.execution_id, task.task_id)
-        )
+        if row.is_active and self._is_able(instance):
+            work.jobs.extend(
+                (row.instance_id, row.execution_id, task)
+                for task in instance.jobs
+                if not self.jobs.is_running(row.instance_id, row.execution_id, task.task_id)
+            )
+
+    def _restored(self, row: InstanceRow, events: list[HistoryEvent], seq: int) -> Resident:
+        if row.instance_id[0] == ENTITY_MARK:
+            return EntityInstance(row, events, seq)
+        return Instance(row, self._app.orchestrators.get(row.name), events, seq)
 
     async def _find_duplicates(self, envelopes: list[Envelope]) -> None:
         """Mark the events whose id the store has seen on their instance: `answer` is that instance's iid."""
@@ -471,7 +488,7 @@ class Partition:
         for envelope in envelopes:
             if type(envelope.message) in {StartInstance, Purge}:
                 instance = self._residents.get(envelope.message.instance_id)
-                if instance is not None and instance.leftover is None and instance.execution is None:
+                if isinstance(instance, Instance) and instance.leftover is None and instance.execution is None:
                     instance.leftover = await self._leftover_of(instance.row)
 
     async def _leftover_of(self, row: InstanceRow) -> list[EventRaised]:
@@ -496,9 +513,8 @@ class Partition:
             for instance_id in [key for key in self._residents if key not in self._pinned][:surplus]:
                 self.evict(instance_id)
 
-    def _drop(self, instance: Instance) -> None:
-        if instance.execution is not None:
-            instance.execution.close()
+    def _drop(self, instance: Resident) -> None:
+        instance.close()
 
     # One message
 
@@ -522,7 +538,10 @@ class Partition:
             return
         begin = perf_counter()
         try:
-            envelope.answer = self._HANDLERS[type(message)](self, message, instance, work, envelope.answer)
+            if message.instance_id[0] == ENTITY_MARK:
+                envelope.answer = self._for_entity(message, instance, work)
+            else:
+                envelope.answer = self._HANDLERS[type(message)](self, message, instance, work, envelope.answer)
         except BideError as error:
             envelope.answer = error
         if perf_counter() - begin > _LONG_TURN:
@@ -537,7 +556,7 @@ class Partition:
             instance_id,
         )
 
-    def _open(self, instance: Instance, work: _Pass) -> Instance:
+    def _open(self, instance: R, work: _Pass) -> R:
         if not instance.is_open:
             instance.open_turn(self._clock.now())
             work.instances[instance.row.instance_id] = instance
@@ -549,26 +568,33 @@ class Partition:
             if instance.is_open:
                 self._close_turn(instance, work)
 
-    def _close_turn(self, instance: Instance, work: _Pass) -> None:
+    def _close_turn(self, instance: Resident, work: _Pass) -> None:
         self._at_work_on = instance.row.instance_id
         result = instance.close_turn()
         if result is None:
             return
         row = instance.row
         work.batch.commits.append(result.commit)
-        work.activities.extend((row.instance_id, row.execution_id, task) for task in result.activities)
+        work.jobs.extend((row.instance_id, row.execution_id, task) for task in result.jobs)
         self._internal.extend(Envelope(message) for message in result.outbox)
         if result.has_ended:
             work.ended.append(Ended(row, instance.input, row.ended_at or 0))
-        if row.next_timer_at is not None and (work.wake_at is None or row.next_timer_at < work.wake_at):
+        if result.commit.purge:
+            self._residents.pop(row.instance_id, None)
+        elif row.next_timer_at is not None and (work.wake_at is None or row.next_timer_at < work.wake_at):
             work.wake_at = row.next_timer_at
 
-    def _is_stranded(self, instance: Instance, message: AnyMessage) -> bool:
+    def _is_stranded(self, instance: Resident, message: AnyMessage) -> bool:
         """Whether the message needs a history that cannot be read, or code that is not registered here."""
-        is_able = instance.unreadable is None and instance.row.name in self._app.orchestrators
-        return not is_able and type(message) not in (StartInstance, Purge)
+        if type(instance) is EntityInstance:
+            return type(message) in _ENTITY_MESSAGES and not self._is_able(instance)
+        return type(message) not in (StartInstance, Purge) and not self._is_able(instance)
 
-    def _leave_alone(self, envelope: Envelope, instance: Instance, work: _Pass) -> None:
+    def _is_able(self, instance: Resident) -> bool:
+        known = self._app.orchestrators if type(instance) is Instance else self._app.entities
+        return instance.unreadable is None and instance.row.name in known
+
+    def _leave_alone(self, envelope: Envelope, instance: Resident, work: _Pass) -> None:
         """Keep a message to a stranded instance in the inbox, until the next start; its timers can wait too."""
         message = envelope.message
         if type(message) is TimersDue:
@@ -578,9 +604,7 @@ class Partition:
         elif type(message) is RaiseEvent and envelope.answer == instance.row.iid:
             envelope.answer = True
         else:
-            _log.warning(
-                "orchestrator %r is not registered; a message to %r is kept", instance.row.name, message.instance_id
-            )
+            _log.warning("%r is not registered; a message to %r is kept", instance.row.name, message.instance_id)
             envelope.answer = False if type(message) is RaiseEvent else None
             if envelope.key is None:
                 self._last_key += 1
@@ -620,7 +644,7 @@ class Partition:
         failure = FailureDetails(type(error).__name__, str(error), is_non_retriable=True)
         self._internal.append(Envelope(_result_for(message, failure=failure)))
 
-    def _remove(self, instance: Instance, work: _Pass) -> None:
+    def _remove(self, instance: Resident, work: _Pass) -> None:
         """Take everything about the instance out of the store, closing its turn first."""
         instance_id = instance.row.instance_id
         if instance.is_open:
@@ -661,6 +685,8 @@ class Partition:
     def _task_done(self, message: TaskDone, instance: Instance | None, work: _Pass, _: Any) -> None:
         if instance is not None and not instance.has_ended:
             self._open(instance, work).task_done(message)
+        elif message.entities:
+            self._internal.extend(map(Envelope, unwanted(message)))
 
     def _timers_due(self, _message: TimersDue, instance: Instance | None, work: _Pass, _: Any) -> None:
         if instance is None or instance.has_ended:
@@ -716,6 +742,39 @@ class Partition:
         work.purged.append(message.instance_id)
         self._remove(instance, work)
 
+    # Entities
+
+    def _for_entity(self, message: AnyMessage, entity: Any, work: _Pass) -> Any:
+        """Tell an entity its message. What is meant for orchestrations finds no instance of this id."""
+        if type(message) is Purge:
+            return self._purge(message, entity, work, None)
+        if type(message) not in _ENTITY_MESSAGES:
+            return self._HANDLERS[type(message)](self, message, None, work, None)
+        if entity is None and type(message) is RequestEntity:
+            entity = self._new_entity(message, work)
+        if entity is not None:
+            self._open(entity, work).receive(message)
+        return None
+
+    def _new_entity(self, message: RequestEntity, work: _Pass) -> EntityInstance | None:
+        """Bring an entity into being, by the first request. Raises `EntityNotFoundError` when its code is not there."""
+        entity_id = EntityId.parse(message.instance_id)
+        if entity_id.name not in self._app.entities:
+            error = EntityNotFoundError(entity_id.name, self._app.entities)
+            answer = refusal(message, error)
+            letter = dead_signal(
+                message.instance_id, message.request, self._clock.now(), DeadLetterReason.UNKNOWN_ENTITY
+            )
+            if answer is not None:
+                self._internal.append(Envelope(answer))
+            if letter is not None:
+                work.batch.commits.append(Commit(iid=0, dead_letters=(letter,)))
+            raise error
+        self._last_iid += 1
+        entity = EntityInstance.create(entity_id, self._last_iid, self._clock.now())
+        self._residents[message.instance_id] = work.instances[message.instance_id] = entity
+        return entity
+
     _HANDLERS: ClassVar[dict[type[Any], Callable[..., Any]]] = {
         StartInstance: _start,
         RaiseEvent: _raise,
@@ -750,8 +809,13 @@ def _result_for(start: StartInstance, *, result: str | None = None, failure: Fai
         task_id=start.parent_task_id or 0,
         result=result,
         failure=failure,
-        is_child=True,
+        kind=TaskKind.CHILD,
     )
+
+
+def _is_job_result(message: AnyMessage) -> TypeGuard[JobResult]:
+    """Whether it is the result of a job; those of other instances are also stored in the inbox."""
+    return type(message) is EntityBatchDone or (type(message) is TaskDone and message.kind is TaskKind.ACTIVITY)
 
 
 def _live(message: AnyMessage, instance: Instance | None) -> Instance:

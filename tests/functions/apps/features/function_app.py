@@ -114,7 +114,7 @@ async def on_start(timer: func.TimerRequest, client) -> None:
     await client.start_new("Greeting", "by-timer")
 
 
-#@app.entity_trigger(context_name="context")
+@app.entity_trigger(context_name="context")
 def counter(context):
     value = context.get_state(lambda: 0)
     if context.operation_name == "add":
