@@ -67,6 +67,7 @@ class FunctionHost:
             key=self.key,
             is_v1=self.loaded.is_v1,
             rpc_url=f"{self._origin}{self.rpc_path}/",
+            replaces_any=self.loaded.settings.replaces_any,
         )
         connect(bridge)
         self._client_text = binding_text(bridge)

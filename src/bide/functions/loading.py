@@ -75,8 +75,8 @@ class DurableApp(bide.App):
         adapted = self._async_activity(function) if function.is_async else self._plain_activity(function)
         self.activity(name=function.durable_name)(adapted)
 
-    def add_entity(self, function: Function) -> None:
-        self.entity(name=function.durable_name)(entity.adapt(user_function(function.call)))
+    def add_entity(self, function: Function, *, is_v1: bool) -> None:
+        self.entity(name=function.durable_name)(entity.adapt(user_function(function.call), is_v1=is_v1))
 
     def _plain_activity(self, function: Function) -> Any:
         def run(payload: msgspec.Raw) -> Any:
@@ -143,7 +143,12 @@ def load_function_app(root: Path) -> FunctionApp:
         hint = f"\n{problems[-1]}" if absent else ""
         raise ConfigurationError(f"{error}{hint}") from error
     loaded = FunctionApp(
-        settings, DurableApp(), [], problems + unloaded, requirements.wants_v1(root), _threads(settings)
+        settings,
+        DurableApp(rolls_back_entities=settings.rolls_back_entities),
+        [],
+        problems + unloaded,
+        requirements.wants_v1(root),
+        _threads(settings),
     )
     http.register(loaded.app, settings.http_poll)
     for function in indexed:
@@ -173,7 +178,7 @@ def _admit(loaded: FunctionApp, function: Function) -> None:
             case "activitytrigger":
                 loaded.app.add_activity(function)
             case "entitytrigger":
-                loaded.app.add_entity(function)
+                loaded.app.add_entity(function, is_v1=loaded.is_v1)
             case kind if kind in _TRIGGERS:
                 loaded.functions.append(function)
     except ConfigurationError as error:

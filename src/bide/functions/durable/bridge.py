@@ -13,6 +13,7 @@ from bide.client.base import Client
 from bide.client.paths import BASE
 from bide.errors import HubClosedError
 from bide.http import payloads
+from bide.model.instance import IdReusePolicy
 
 T = TypeVar("T")
 
@@ -21,9 +22,20 @@ class Bridge:
     """The running host, for the code it runs. `key` protects the management URLs, None when nothing does."""
 
     def __init__(
-        self, client: Client, *, hub_name: str, origin: str, key: str | None, is_v1: bool, rpc_url: str = ""
+        self,
+        client: Client,
+        *,
+        hub_name: str,
+        origin: str,
+        key: str | None,
+        is_v1: bool,
+        rpc_url: str = "",
+        replaces_any: bool = False,
     ) -> None:
-        """`rpc_url` is where clients of SDK 1.x reach the management API without a key."""
+        """`rpc_url` is where clients of SDK 1.x reach the management API without a key; `replaces_any`: a start
+        replaces whatever has its id.
+        """
+        self.id_reuse = IdReusePolicy.REPLACE_ANY if replaces_any else IdReusePolicy.REPLACE_ENDED
         self.client = client
         self.rpc_url = rpc_url
         self.hub_name = hub_name

@@ -15,7 +15,7 @@ from bide.errors import InstanceEndedError, InstanceNotFoundError, InstanceState
 from bide.functions.durable import bridge
 from bide.functions.durable.context import name_of
 from bide.functions.durable.entity_id import EntityId
-from bide.functions.durable.payload import dumps, raw
+from bide.functions.durable.payload import dumps, raw, raw_input
 from bide.functions.durable.status import (
     DurableOrchestrationStatus,
     EntityStateResponse,
@@ -70,7 +70,10 @@ class DurableOrchestrationClient:
 
     async def _start(self, name: str, instance_id: str | None, value: Any, **options: Any) -> str:
         client = self._bridge.client
-        return await self._bridge.call(client.start_new(name, instance_id or None, self._encoded(value), **options))
+        reuse = self._bridge.id_reuse
+        return await self._bridge.call(
+            client.start_new(name, instance_id or None, self._encoded(value), id_reuse=reuse, **options)
+        )
 
     def _encoded(self, value: Any) -> Any:
         return raw(dumps(value)) if self._bridge.is_v1 and value is not None else raw(value)
@@ -234,7 +237,8 @@ class DurableOrchestrationClient:
     ) -> None:
         del task_hub_name, connection_name
         value = input if operation_input is None else operation_input
-        await self._bridge.call(self._bridge.client.signal_entity(str(entityId), operation_name, raw(value)))
+        text = raw_input(value, is_v1=self._bridge.is_v1)
+        await self._bridge.call(self._bridge.client.signal_entity(str(entityId), operation_name, text))
 
     async def read_entity_state(
         self,
@@ -244,7 +248,8 @@ class DurableOrchestrationClient:
     ) -> EntityStateResponse:
         del task_hub_name, connection_name
         entity = await self._bridge.call(self._bridge.client.get_entity(str(entityId)))
-        return EntityStateResponse(entity is not None, None if entity is None else entity.state)
+        state = None if entity is None else entity.state
+        return EntityStateResponse(state is not None, state)
 
     # URLs
 

@@ -12,7 +12,7 @@ from bide.core.tasks import Task as EngineTask
 from bide.errors import TaskFailedError
 from bide.functions.durable import http as durable_http
 from bide.functions.durable.entity_id import EntityId
-from bide.functions.durable.payload import loads, raw, raw_input, text_of
+from bide.functions.durable.payload import loads_input, raw, raw_input, text_of
 from bide.functions.durable.retry import engine_options
 from bide.functions.durable.tasks import AtomicTask, TaskBase, TimerTask, WhenAllTask, WhenAnyTask
 
@@ -81,14 +81,7 @@ class DurableOrchestrationContext:
 
     def get_input(self, expected_type: Any = None) -> Any:
         """Return the input. With 1.x rules the second layer of JSON that its client adds is taken off."""
-        text = self._input
-        value = loads(text, None if self._is_v1 else expected_type)
-        if self._is_v1 and isinstance(value, str) and value:
-            try:
-                return loads(value, expected_type)
-            except ValueError:
-                return value  # it came by the HTTP API, which adds none
-        return value
+        return loads_input(self._input, expected_type, is_v1=self._is_v1)
 
     @property
     def custom_status(self) -> Any:
@@ -186,7 +179,7 @@ class DurableOrchestrationContext:
         operationInput: Any = None,  # noqa: N803
         expected_type: Any = None,
     ) -> TaskBase:
-        text = raw(operationInput)
+        text = raw_input(operationInput, is_v1=self._is_v1)
         return self._planned(
             AtomicTask(
                 lambda: self._engine.call_entity(str(entityId), operationName, text, type=msgspec.Raw),
@@ -202,7 +195,8 @@ class DurableOrchestrationContext:
         operationInput: Any = None,  # noqa: N803
     ) -> TaskBase:
         """Signal an entity, at once. The task that comes back is done; SDK 1.x apps may yield it."""
-        self._engine.signal_entity(str(entityId), operationName, raw(operationInput))
+        text = raw_input(operationInput, is_v1=self._is_v1)
+        self._engine.signal_entity(str(entityId), operationName, text)
         return TaskBase(lambda: self._engine.task_all([]))
 
     def continue_as_new(self, input_: Any) -> None:

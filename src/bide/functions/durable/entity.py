@@ -6,14 +6,15 @@ from typing import Any
 import msgspec
 
 import bide
-from bide.functions.durable.payload import loads, raw, text_of
+from bide.functions.durable.payload import loads, loads_input, raw, text_of
 
 
 class DurableEntityContext:
     """One operation on one entity."""
 
-    def __init__(self, engine: "bide.EntityContext") -> None:
+    def __init__(self, engine: bide.EntityContext, *, is_v1: bool) -> None:
         self._engine = engine
+        self._is_v1 = is_v1
 
     @property
     def entity_name(self) -> str:
@@ -42,7 +43,7 @@ class DurableEntityContext:
         self._engine.set_state(raw(state))
 
     def get_input(self, expected_type: Any = None) -> Any:
-        return loads(text_of(self._engine.get_input(msgspec.Raw)), expected_type)
+        return loads_input(text_of(self._engine.get_input(msgspec.Raw)), expected_type, is_v1=self._is_v1)
 
     def set_result(self, result: Any) -> None:
         self._engine.set_result(raw(result))
@@ -52,10 +53,10 @@ class DurableEntityContext:
         self._engine.destruct_on_exit()
 
 
-def adapt(function: Callable[[DurableEntityContext], Any]) -> Callable[["bide.EntityContext"], Any]:
+def adapt(function: Callable[[DurableEntityContext], Any], *, is_v1: bool) -> Callable[[bide.EntityContext], Any]:
     """Make an entity for the engine of one for Azure."""
 
-    def run(engine: "bide.EntityContext") -> None:
-        function(DurableEntityContext(engine))
+    def run(engine: bide.EntityContext) -> None:
+        function(DurableEntityContext(engine, is_v1=is_v1))
 
     return run

@@ -43,6 +43,17 @@ def text_of(value: Any) -> str | None:
     return None if text == "null" else text
 
 
+def loads_input(text: str | None, expected_type: Any = None, *, is_v1: bool) -> Any:
+    """Read an input; with 1.x rules the second layer of JSON is taken off, that its client and `raw_input` add."""
+    value = loads(text, None if is_v1 else expected_type)
+    if is_v1 and isinstance(value, str) and value:
+        try:
+            return loads(value, expected_type)
+        except ValueError:
+            return value  # it came by the HTTP API, which adds none
+    return value
+
+
 def raw_input(value: Any, *, is_v1: bool) -> msgspec.Raw | None:
-    """Write an input; with 1.x rules text gets the second layer of JSON that `get_input` takes off again."""
+    """Write an input; with 1.x rules text gets the second layer of JSON that `loads_input` takes off again."""
     return raw(dumps(value)) if is_v1 and isinstance(value, str) else raw(value)
