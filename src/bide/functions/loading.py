@@ -52,8 +52,8 @@ class DurableApp(bide.App):
     `code` and `bridge` are there while the host runs.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, rolls_back_entities: bool = True) -> None:
+        super().__init__(rolls_back_entities=rolls_back_entities)
         self.code: UserCode | None = None
         self.bridge: Bridge | None = None
         self.deliver: Any = None
