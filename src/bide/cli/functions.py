@@ -71,6 +71,8 @@ def _announce(host: FunctionHost, url: str) -> None:
             console.print(f"  {function.trigger.type.removesuffix('trigger'):14} {escape(function.name)}")
     console.print(f"  orchestrators  {escape(', '.join(_own(app.orchestrators))) or 'none'}")
     console.print(f"  activities     {escape(', '.join(_own(app.activities))) or 'none'}")
+    if app.entities:
+        console.print(f"  entities       {escape(', '.join(app.entities))}")
     console.print(f"  management     {url}{BASE}")
     for name, key in host.new_keys.items():
         console.print(f"  new key        {escape(name)}  {key}")

@@ -72,7 +72,7 @@ class FunctionHost:
         connect(bridge)
         self._client_text = binding_text(bridge)
         app = self.loaded.app
-        app.code, app.bridge, app.deliver = self._code, bridge, self.deliver
+        app.code, app.bridge, app.deliver, app.client_text = self._code, bridge, self.deliver, self._client_text
         for function in self.loaded.functions:
             self._listen(function)
         return self

@@ -49,13 +49,14 @@ class FunctionApp:
 class DurableApp(bide.App):
     """The app's orchestrators, activities and entities. Azure finds them by name without regard to case, and so does this.
 
-    `code` and `bridge` are there while the host runs.
+    `code`, `bridge`, `client_text` and `deliver` are the host's, while it runs.
     """
 
     def __init__(self, *, rolls_back_entities: bool = True) -> None:
         super().__init__(rolls_back_entities=rolls_back_entities)
         self.code: UserCode | None = None
         self.bridge: Bridge | None = None
+        self.client_text = ""
         self.deliver: Any = None
 
     @property
@@ -81,7 +82,7 @@ class DurableApp(bide.App):
     def _plain_activity(self, function: Function) -> Any:
         def run(payload: msgspec.Raw) -> Any:
             invocation = Invocation(function, JsonValue(text_of(payload)))
-            invocation.returned = function.call(**invocation.arguments(""))
+            invocation.returned = function.call(**invocation.arguments(self.client_text))
             if invocation.values():
                 assert self.bridge is not None
                 self.bridge.call_and_wait(self.deliver(invocation))
@@ -93,7 +94,7 @@ class DurableApp(bide.App):
         async def run(payload: msgspec.Raw) -> Any:
             assert self.code is not None
             invocation = Invocation(function, JsonValue(text_of(payload)))
-            await invocation.run(self.code, "")
+            await invocation.run(self.code, self.client_text)
             await self.deliver(invocation)
             return raw(invocation.returned)
 

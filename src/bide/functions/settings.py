@@ -201,4 +201,4 @@ _IGNORED = {
 
 
 def _notes(durable: Mapping[str, Any]) -> list[str]:
-    return [f"host.json: durableTask.{key} has no effect: {why}" for key, why in _IGNORED.items() if key in durable]
+    return [f"durableTask.{key} has no effect: {why}" for key, why in _IGNORED.items() if key in durable]
