@@ -1,5 +1,7 @@
 """Whole apps, served: HTTP functions, queues, timers, entities, mistakes in one function that stop no other."""
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -47,6 +49,28 @@ def test_errors_are_500_and_their_stack_is_in_the_log(features):
     assert "ValueError: the code is 1234" in log
     assert features.http.get("/wrong").status_code == 500
     assert "wrong returned dict; an HTTP function returns text or an HttpResponse" in features.log.read_text()
+
+
+def test_failures_of_activities_carry_their_stack_into_log_status_and_command(features):
+    answer = start(features, "failing")
+    assert answer.status_code == 500
+    status = features.ended(answer.json()["instanceId"])
+    assert 'function_app.py", line' in status["failure"]["stackTrace"]
+    assert "ValueError: out of luck" in status["output"]
+    log = features.log.read_text()
+    assert "function_app.py, unlucky failed\nTraceback" in log
+    assert "orchestrator failing failed\nTraceback" in log
+    command = [sys.executable, "-m", "bide", "show", status["instanceId"], "--url", features.url]
+    assert (
+        'function_app.py", line'
+        in subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    )
+
+
+def test_the_apps_own_log_is_shown(features):
+    features.http.get("/plain")
+    assert "INFO root: plain is called" in features.log.read_text()
+    assert "HTTP Request" not in features.log.read_text()
 
 
 def test_a_function_that_blocks_does_not_stop_the_hub(features):

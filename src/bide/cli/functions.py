@@ -1,5 +1,6 @@
 """`bide serve FOLDER`: an Azure Functions app, a store and an HTTP port, until a signal comes."""
 
+import logging
 import os
 import socket
 from pathlib import Path
@@ -30,6 +31,8 @@ def serve_functions(folder: Path, options: Options) -> int:
             f"{folder.resolve()} is not a Functions app: it has no host.json, function_app.py or */function.json. "
             "To serve an app of bide's own name its file, as app.py."
         )
+    if options.log_level is None:
+        _show_logs_of_the_app()
     store = _absolute(options.store or os.environ.get("BIDE_STORE"))
     loaded = load_function_app(folder)
     listener = options.listen(default_port=loaded.settings.port, key="its own" if options.enable_auth else None)
@@ -50,10 +53,17 @@ async def _serve(loaded: FunctionApp, hub: Hub, listener: socket.socket, options
             FunctionsAsgi(host, management, hub.asgi()),
             listener,
             access_log=options.access_log,
-            log_level=options.log_level,
+            log_level=options.log_level or "warning",
             on_started=lambda _: _announce(host, url),
             on_stopping=management.stop_waiting,
         )
+
+
+def _show_logs_of_the_app() -> None:
+    """Show what functions log from info on, as Azure's tools do; of libraries only warnings: they log requests."""
+    logging.getLogger().setLevel(logging.INFO)
+    for library in ("bide", "azure", "httpx", "asyncio", "faststream"):
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def _announce(host: FunctionHost, url: str) -> None:

@@ -47,7 +47,7 @@ def serve_app(
     enable_auth: bool = False,
     reload: bool = False,
     access_log: bool = False,
-    log_level: Literal["debug", "info", "warning", "error"] = "warning",
+    log_level: Literal["debug", "info", "warning", "error"] | None = None,
 ) -> int:
     """Serve an app: bide's own, or a Durable Functions app as it was written for Azure.
 
@@ -78,14 +78,16 @@ def serve_app(
     enable_auth
         Functions app: ask for the keys that the functions' authLevel says. They are made, and shown, at the first start.
     reload
-        Start again whenever a .py file below the app's folder changes.
+        Start again whenever a .py or .json file below the app's folder changes.
     access_log
         Log every request.
     log_level
-        debug, info, warning or error.
+        debug, info, warning or error [warning; of a Functions app's own code info].
 
     """
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=(log_level or "warning").upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     if reload and not os.environ.get(_RELOAD_MARK):
         return _supervise(Path(app.partition(":")[0]))
     options = Options(
@@ -120,7 +122,7 @@ class Options:
     max_resident: int
     enable_auth: bool
     access_log: bool
-    log_level: str
+    log_level: str | None
 
     def listen(self, *, default_port: int = DEFAULT_PORT, key: str | None = None) -> socket.socket:
         port = default_port if self.port is None else self.port
@@ -147,7 +149,7 @@ async def _serve(hub: Hub, app: App, listener: socket.socket, options: Options) 
             api,
             listener,
             access_log=options.access_log,
-            log_level=options.log_level,
+            log_level=options.log_level or "warning",
             on_started=lambda actual: _announce(app, hub, f"http://{options.host}:{actual}", has_key=has_key),
             on_stopping=api.stop_waiting,
         )
@@ -198,4 +200,5 @@ def _supervise(app: Path) -> int:
 
 
 def _stamps(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.py") if ".venv" not in path.parts}
+    paths = (path for pattern in ("*.py", "*.json") for path in folder.rglob(pattern) if ".venv" not in path.parts)
+    return {path: path.stat().st_mtime_ns for path in paths}

@@ -1,5 +1,7 @@
 """Loads an app's folder: settings, packages, functions; and makes an app for the engine of the durable ones."""
 
+import contextlib
+import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,6 +25,8 @@ from bide.functions.invocation import Invocation, JsonValue, UserCode
 from bide.functions.settings import Settings, read_settings
 
 T = TypeVar("T")
+
+_log = logging.getLogger("bide.functions")
 
 DEFAULT_THREADS = 32
 _TRIGGERS = frozenset({"httptrigger", "timertrigger", "queuetrigger"})
@@ -82,7 +86,8 @@ class DurableApp(bide.App):
     def _plain_activity(self, function: Function) -> Any:
         def run(payload: msgspec.Raw) -> Any:
             invocation = Invocation(function, JsonValue(text_of(payload)))
-            invocation.returned = function.call(**invocation.arguments(self.client_text))
+            with _logged(function):
+                invocation.returned = function.call(**invocation.arguments(self.client_text))
             if invocation.values():
                 assert self.bridge is not None
                 self.bridge.call_and_wait(self.deliver(invocation))
@@ -94,11 +99,21 @@ class DurableApp(bide.App):
         async def run(payload: msgspec.Raw) -> Any:
             assert self.code is not None
             invocation = Invocation(function, JsonValue(text_of(payload)))
-            await invocation.run(self.code, self.client_text)
+            with _logged(function):
+                await invocation.run(self.code, self.client_text)
             await self.deliver(invocation)
             return raw(invocation.returned)
 
         return run
+
+
+@contextlib.contextmanager
+def _logged(function: Function) -> Iterator[None]:
+    try:
+        yield
+    except Exception:
+        _log.exception("%s failed", function.where)
+        raise
 
 
 class _Folded(Mapping[str, T]):

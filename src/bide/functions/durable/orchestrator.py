@@ -1,5 +1,6 @@
 """Runs the generator of a Functions app's orchestrator on the engine."""
 
+import logging
 from collections.abc import Callable, Generator
 from types import FrameType, GeneratorType, TracebackType
 from typing import Any
@@ -9,6 +10,8 @@ from bide.errors import BideError
 from bide.functions.durable.context import DurableOrchestrationContext
 from bide.functions.durable.payload import raw
 from bide.functions.durable.tasks import TaskBase, check_task
+
+_log = logging.getLogger("bide.functions")
 
 
 class OrchestratorFailedError(Exception):
@@ -71,6 +74,8 @@ class _Steps(Generator[Any, Any, Any]):
                 result = stop.value
                 break
             except Exception as failure:
+                if not self._context.is_replaying:
+                    _log.error("orchestrator %s failed", self._name, exc_info=failure)
                 raise _failed(self._name, failure) from failure
             if self._context.will_continue_as_new:
                 self._steps.close()

@@ -30,6 +30,7 @@ async def raise_it(req: func.HttpRequest, client):
 
 @app.route(route="plain/{number:int?}", auth_level="anonymous")
 def plain(req: func.HttpRequest) -> func.HttpResponse:
+    logging.info("plain is called")
     body = {"method": req.method, "url": req.url, "params": dict(req.params), "route": dict(req.route_params)}
     return func.HttpResponse(json.dumps(body), status_code=201, headers={"x-own": "1"}, mimetype="application/json")
 
@@ -64,6 +65,16 @@ def binding(req: func.HttpRequest, starter: str) -> str:
 @app.orchestration_trigger(context_name="context")
 def event(context):
     return (yield context.wait_for_external_event("Approval"))
+
+
+@app.activity_trigger(input_name="nothing")
+def unlucky(nothing):
+    raise ValueError("out of luck")
+
+
+@app.orchestration_trigger(context_name="context")
+def failing(context):
+    yield context.call_activity("unlucky")
 
 
 @app.orchestration_trigger(context_name="context")
