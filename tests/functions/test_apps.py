@@ -153,6 +153,8 @@ def awkward(tmp_path_factory):
         ("Blob/function.json", "bide has no blobTrigger; the function is skipped"),
         ("NoBindings/function.json", "bindings must be a list"),
         ("Timer/function.json", "'every now and then' is neither NCRONTAB"),
+        ("Disabled/function.json", "is disabled"),
+        ("Off/function.json", "is disabled"),
         ("Twilio/function.json", "bide has no twilioSms output"),
     ],
 )
@@ -167,6 +169,12 @@ def test_the_others_run(awkward):
     assert awkward.http.get("/api/sms").text == "sent"
     assert "a value for the output 'sms' (twiliosms) was dropped" in awkward.log.read_text()
     assert awkward.http.get("/api/broken").status_code == 404
+    assert awkward.http.get("/api/disabled").status_code == 404
+
+
+def test_a_call_of_a_disabled_activity_fails(awkward):
+    instance_id = awkward.manage("POST", "orchestrators/CallsOff").json()["id"]
+    assert "No activity is named 'Off'" in awkward.ended(instance_id)["output"]
 
 
 def test_no_app_at_all(tmp_path):

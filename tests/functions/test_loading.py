@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from datetime import timedelta
 
 import pytest
@@ -157,6 +158,18 @@ def test_settings_in_bindings(monkeypatch):
 def test_which_rules_the_requirements_ask_for(tmp_path, requirement, is_v1):
     (tmp_path / "requirements.txt").write_text(requirement)
     assert requirements.wants_v1(tmp_path) is is_v1
+
+
+def test_the_apps_virtual_environment(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert requirements.use_environment(tmp_path) is None
+    packages = tmp_path / ".venv" / "lib" / f"python3.{sys.version_info[1]}" / "site-packages"
+    packages.mkdir(parents=True)
+    (tmp_path / ".venv" / "pyvenv.cfg").touch()
+    assert requirements.use_environment(tmp_path) is None
+    assert sys.path[-1] == str(packages)
+    packages.rename(packages.with_name("elsewhere"))
+    assert "belongs to another Python" in requirements.use_environment(tmp_path)
 
 
 def test_what_is_not_installed(tmp_path):

@@ -1,6 +1,8 @@
 """Route templates of HTTP triggers, as tables."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bide.errors import ConfigurationError
 from bide.functions.routes import parse_template
@@ -42,6 +44,15 @@ def test_matching(template, path, expected):
         assert parse_template(template).match(path) == expected
     except ConfigurationError:
         assert expected is None
+
+
+@given(st.text(alphabet="ab/{}:?=*(),.1%- "), st.text(alphabet="abc/%2F.1 {}"))
+def test_any_template_and_path(template, path):
+    try:
+        values = parse_template(template).match(path)
+    except ConfigurationError:
+        return
+    assert values is None or all(isinstance(value, str) for value in values.values())
 
 
 def test_the_most_specific_comes_first():
