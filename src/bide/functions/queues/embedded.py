@@ -97,6 +97,7 @@ class _Delivery:
         self._receipt = stored.receipt
         self._settings = settings
         self._clock = clock
+        self.is_spent = stored.dequeue_count > settings.max_dequeue_count
         self.message = ReceivedMessage(
             id=str(stored.id),
             body=stored.body.encode(),

@@ -24,9 +24,9 @@ def open_listener(
 ) -> Listener:
     """Make a listener for `queue`; nothing is connected before it runs.
 
-    `connection` is a connection string of Azure Storage, or a broker's URL (amqp, amqps, redis, rediss, nats, kafka); None or blank
-    stands for bide's own `store`, which goes by `clock` (the machine's). Raises `ConfigurationError` for any other,
-    and when the library for it is missing.
+    `connection` is a connection string of Azure Storage, or a broker's URL (amqp, amqps, redis, rediss, nats, kafka); None
+    or blank stands for bide's own `store`, which goes by `clock` (the machine's). Raises `ConfigurationError` for any
+    other, and when the library for it is missing.
     """
     text = (connection or "").strip()
     if not text:

@@ -31,6 +31,11 @@ class Delivery(Protocol):
     @property
     def message(self) -> ReceivedMessage: ...
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether it is not to be handled any more: it cannot be read, or took its process down with it too often."""
+        ...
+
     async def done(self) -> None:
         """Remove the message."""
         ...
@@ -122,8 +127,8 @@ class Pump:
         self._pause = min(self._pause * 2, _LONGEST_PAUSE_SECONDS)
 
     async def _work(self, delivery: Delivery) -> None:
-        if delivery.message.dequeue_count > self._settings.max_dequeue_count:
-            await self._settle(delivery, delivery.failed)  # it took its process down with it, each time
+        if delivery.is_spent:
+            await self._settle(delivery, delivery.failed)
             return
         handling = asyncio.ensure_future(self._handled(delivery.message))
         try:

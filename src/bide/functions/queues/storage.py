@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import binascii
+import contextlib
 import logging
 import math
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
-from azure.storage.queue import ExponentialRetry, QueueMessage
+from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient
 
 from bide.errors import ConfigurationError
@@ -19,13 +20,13 @@ from bide.functions.queues.base import POISON_SUFFIX, Handle, ReceivedMessage, a
 from bide.functions.queues.pump import LEASE_SECONDS, Delivery, Pump, take_whole
 from bide.functions.settings import QueueSettings
 
-# The library logs every request at INFO: see docs/guides for how to hear it.
 _log = logging.getLogger("bide.functions.queues")
 
 _FIRST_POLL_SECONDS = 0.1
 """As in Azure's host: so soon after a message the next one is looked for, then half as often each time."""
 _MOST_PER_REQUEST = 32
 """The service's limit."""
+_RETRIES = 3
 _FOR_EVER = -1
 
 
@@ -104,52 +105,50 @@ class _Source:
         except ResourceNotFoundError:
             await _create(self._queue)
             return ()
-        return [delivery for message in messages if (delivery := await self._delivery(message)) is not None]
-
-    async def _delivery(self, message: QueueMessage) -> Delivery | None:
-        """Make a delivery; what is not in the encoding that host.json says never will be, and is poison at once."""
-        delivery = _Delivery(self._queue, self._poison, message, self._settings)
-        try:
-            delivery.message = _received(message, is_base64=self._settings.is_base64)
-        except (binascii.Error, ValueError):
-            _log.error(  # noqa: TRY400  (the text says it all)
-                "queue %s: message %s is not base64: check extensions.queues.messageEncoding in host.json",
-                self._queue.queue_name,
-                message.id,
-            )
-            await delivery.bury()
-            return None
-        return delivery
+        return [_Delivery(self._queue, self._poison, message, self._settings) for message in messages]
 
 
 class _Delivery:
-    message: ReceivedMessage
-
     def __init__(self, queue: QueueClient, poison: QueueClient, stored: QueueMessage, settings: QueueSettings) -> None:
         self._queue = queue
         self._poison = poison
         self._stored = stored
         self._settings = settings
-        self._receipt: str = str(stored.pop_receipt)
+        self._receipt = str(stored.pop_receipt)
+        body = _decode(str(stored.content or ""), is_base64=settings.is_base64)
+        self._count = stored.dequeue_count or 1
+        self._reason = (
+            f"failed {self._count} times" if body is not None else "is not base64 (host.json, messageEncoding)"
+        )
+        self.is_spent = body is None or self._count > settings.max_dequeue_count
+        self.message = ReceivedMessage(
+            id=str(stored.id),
+            body=body or b"",
+            dequeue_count=self._count,
+            inserted_at=stored.inserted_on,
+            expires_at=stored.expires_on,
+            next_visible_at=stored.next_visible_on,
+            pop_receipt=self._receipt,
+        )
 
     async def done(self) -> None:
         await self._queue.delete_message(self._stored.id, self._receipt)
 
     async def failed(self) -> None:
-        if (self._stored.dequeue_count or 0) >= self._settings.max_dequeue_count:
-            await self.bury()
+        if self.is_spent or self._count >= self._settings.max_dequeue_count:
+            await self._bury()
         else:
             await self._hide(self._settings.visibility_timeout)
 
-    async def bury(self) -> None:
+    async def _bury(self) -> None:
         """Copy, then delete: after a crash in between the message may be in both queues, but never in none."""
         await _put(self._poison, self._stored.content, time_to_live=_FOR_EVER)
         await self.done()
         _log.error(
-            "queue %s: message %s was delivered %s times and is in %s now",
+            "queue %s: message %s %s and is in %s now",
             self._queue.queue_name,
             self._stored.id,
-            self._stored.dequeue_count,
+            self._reason,
             self._poison.queue_name,
         )
 
@@ -175,17 +174,17 @@ def _client(connection: str, queue: str) -> QueueClient:
             queue,
             message_encode_policy=None,
             message_decode_policy=None,
-            retry_policy=ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=3),
+            initial_backoff=1,  # seconds; the library's own are 15 and more
+            increment_base=2,
+            retry_total=_RETRIES,
         )
     except ValueError as error:
         raise ConfigurationError(f"The connection string of queue {queue!r} cannot be read: {error}") from error
 
 
 async def _create(client: QueueClient) -> None:
-    try:
+    with contextlib.suppress(ResourceExistsError):  # somebody was faster
         await client.create_queue()
-    except ResourceExistsError:
-        pass  # somebody was faster
 
 
 async def _put(client: QueueClient, text: Any, **options: Any) -> None:
@@ -200,15 +199,9 @@ def _encode(body: str | bytes) -> str:
     return base64.b64encode(body.encode() if isinstance(body, str) else body).decode()
 
 
-def _received(message: QueueMessage, *, is_base64: bool) -> ReceivedMessage:
-    """Raise `binascii.Error` or `ValueError` for a body that is not base64."""
-    text = str(message.content or "")
-    return ReceivedMessage(
-        id=str(message.id),
-        body=base64.b64decode(text, validate=True) if is_base64 else text.encode(),
-        dequeue_count=message.dequeue_count or 1,
-        inserted_at=message.inserted_on,
-        expires_at=message.expires_on,
-        next_visible_at=message.next_visible_on,
-        pop_receipt=str(message.pop_receipt),
-    )
+def _decode(text: str, *, is_base64: bool) -> bytes | None:
+    """Give the body; None when it is not in the encoding that host.json says, and so never will be."""
+    try:
+        return base64.b64decode(text, validate=True) if is_base64 else text.encode()
+    except (binascii.Error, ValueError):
+        return None

@@ -1,0 +1,1 @@
+"""What differs between brokers: connecting, receiving, counting, acknowledging. `base` has the seam."""
