@@ -16,12 +16,12 @@ $(VENV)/.installed: pyproject.toml
 	@echo "Installing bide and what it needs into $(VENV) (once) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --editable '.[all]'
+	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.installed
 	@echo "Installing the tools for working on bide (once) ..."
-	@$(BIN)/python -m pip install --quiet --group dev --group docs
+	@$(BIN)/python -m pip install --quiet --editable '.[all]' --group dev --group docs
 	@touch $@
 
 check: setup
