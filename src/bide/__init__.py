@@ -6,6 +6,7 @@ from bide.app import App, Blueprint
 from bide.client.base import (
     Client,
     DeadEvent,
+    EntityStatus,
     HistoryEntry,
     OpenWait,
     OrchestrationStatus,
@@ -14,11 +15,14 @@ from bide.client.base import (
     ResultPage,
 )
 from bide.core.context import OrchestrationContext
+from bide.core.entity_context import EntityContext
+from bide.core.locks import EntityLock
 from bide.core.retry import RetryOptions
 from bide.core.tasks import Task
 from bide.errors import (
     BideError,
     ConfigurationError,
+    EntityNotFoundError,
     EventPayloadError,
     HubClosedError,
     HubUnreachableError,
@@ -45,6 +49,7 @@ from bide.errors import (
     UnauthorizedError,
 )
 from bide.hub import Hub
+from bide.model.entities import EntityId
 from bide.model.failure import FailureDetails
 from bide.model.instance import DeadLetterReason, IdReusePolicy, OrchestrationRuntimeStatus
 
@@ -62,6 +67,11 @@ __all__ = [
     "ConfigurationError",
     "DeadEvent",
     "DeadLetterReason",
+    "EntityContext",
+    "EntityId",
+    "EntityLock",
+    "EntityNotFoundError",
+    "EntityStatus",
     "EventPayloadError",
     "FailureDetails",
     "HistoryEntry",

@@ -7,6 +7,7 @@
     │   ├── PayloadNotSerializableError
     │   ├── PayloadTooLargeError
     │   ├── OrchestratorNotFoundError     no orchestrator of that name is registered
+    │   ├── EntityNotFoundError           no entity of that name is registered
     │   └── InvalidIdError
     ├── InstanceError                     the instance is not in a state that allows it
     │   ├── InstanceNotFoundError
@@ -14,7 +15,7 @@
     │   ├── InstanceExistsError
     │   └── InstanceStateError
     ├── OrchestrationError                raised inside an orchestrator, or about one
-    │   ├── TaskFailedError               an activity or a sub-orchestration failed
+    │   ├── TaskFailedError               an activity, a sub-orchestration or an entity's operation failed
     │   ├── EventPayloadError             an event's data does not fit the type of the wait
     │   ├── NonDeterminismError           the code no longer does what its history says
     │   └── OrchestratorContractError     the code did something an orchestrator must not do
@@ -66,10 +67,22 @@ class OrchestratorNotFoundError(InvalidInputError):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name = name
         self.known = tuple(sorted(known))
-        close = get_close_matches(name, self.known, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        names = ", ".join(self.known) or "none"
-        super().__init__(f"No orchestrator is named {name!r}.{hint} Registered: {names}.")
+        super().__init__(_not_registered("orchestrator", name, self.known))
+
+
+class EntityNotFoundError(InvalidInputError):
+    """No entity of that name is registered. `known` lists those that are."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = tuple(sorted(known))
+        super().__init__(_not_registered("entity", name, self.known))
+
+
+def _not_registered(kind: str, name: str, known: tuple[str, ...]) -> str:
+    close = get_close_matches(name, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"No {kind} is named {name!r}.{hint} Registered: {', '.join(known) or 'none'}."
 
 
 class InvalidIdError(InvalidInputError):
@@ -127,7 +140,7 @@ class OrchestrationError(BideError):
 
 
 class TaskFailedError(OrchestrationError):
-    """An activity or a sub-orchestration failed.
+    """An activity, a sub-orchestration or an entity's operation failed.
 
     `error_type` is the class name of the original error, `stack_trace` its traceback as text, if known;
     `is_non_retriable` keeps retry policies from trying again.

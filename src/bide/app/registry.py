@@ -1,4 +1,4 @@
-"""`App` and `Blueprint`: decorators that put functions under a name.
+"""`App` and `Blueprint`: decorators that put functions, and entities' classes, under a name.
 
 A decorated function stays what it was and can be called, and tested, as before. Its name is its `__name__` unless the
 decorator gets another one.
@@ -11,6 +11,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
+from bide.app.entities import Entity, make_entity
 from bide.errors import ConfigurationError
 from bide.model.codec import decode_payload
 from bide.model.names import NAME_ATTRIBUTE
@@ -24,6 +25,7 @@ class RegisteredOrchestrator:
 
     name: str
     function: Callable[..., Any]
+    newest_wait_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,12 @@ class Activity:
 
 
 class Blueprint:
-    """A group of orchestrators and activities, to be registered with an `App` (or with another blueprint)."""
+    """A group of orchestrators, activities and entities, to be registered with an `App` (or with another blueprint)."""
 
     def __init__(self) -> None:
         self._orchestrators: dict[str, RegisteredOrchestrator] = {}
         self._activities: dict[str, Activity] = {}
+        self._entities: dict[str, Entity] = {}
 
     @property
     def orchestrators(self) -> Mapping[str, RegisteredOrchestrator]:
@@ -77,6 +80,11 @@ class Blueprint:
     @property
     def activities(self) -> Mapping[str, Activity]:
         return MappingProxyType(self._activities)
+
+    @property
+    def entities(self) -> Mapping[str, Entity]:
+        """By name in lower case."""
+        return MappingProxyType(self._entities)
 
     @overload
     def orchestrator(self, function: F, /) -> F: ...
@@ -113,14 +121,39 @@ class Blueprint:
 
         return register if function is None else register(function)
 
+    @overload
+    def entity(self, target: F, /) -> F: ...
+    @overload
+    def entity(self, /, *, name: str | None = None) -> Callable[[F], F]: ...
+    def entity(self, target: Any = None, /, *, name: str | None = None) -> Any:
+        """Register an entity: a function that takes the context, or a class. Its name is the same in any case.
+
+        A function, plain or `async def`, does all operations; what it returns is the result. A class is a dataclass or a
+        `msgspec.Struct` whose fields, all with defaults, are the state, and whose public methods are the operations: they
+        take the input, converted to the annotation, and the context where a parameter is annotated `EntityContext`.
+        `delete` removes the state, unless the class has a method of that name.
+
+        Plain functions run in threads, `async def` on the event loop. Raises `ConfigurationError` when the name is taken,
+        or it cannot be an entity.
+        """
+
+        def register(target: Callable[..., Any]) -> Any:
+            entity = make_entity(_checked_name(name or target.__name__).casefold(), target)
+            self._add(self._entities, "entity", entity)
+            return target
+
+        return register if target is None else register(target)
+
     def register_blueprint(self, blueprint: "Blueprint") -> None:
         """Take over everything that `blueprint` holds now. Raises `ConfigurationError` when a name is taken."""
         for orchestrator in blueprint.orchestrators.values():
             self._add(self._orchestrators, "orchestrator", orchestrator)
         for activity in blueprint.activities.values():
             self._add(self._activities, "activity", activity)
+        for entity in blueprint.entities.values():
+            self._add(self._entities, "entity", entity)
 
-    def _add(self, table: dict[str, Any], kind: str, entry: RegisteredOrchestrator | Activity) -> None:
+    def _add(self, table: dict[str, Any], kind: str, entry: RegisteredOrchestrator | Activity | Entity) -> None:
         taken = table.get(entry.name)
         if taken is not None and taken.function is not entry.function:
             raise ConfigurationError(
@@ -134,19 +167,25 @@ class App(Blueprint):
     """An application: what a hub runs.
 
     `version` is given to new instances that are started without one; they see it as `context.version`.
+    With `rolls_back_entities` an entity's operation that raises changes nothing: neither the state, nor whom it signalled.
     """
 
-    def __init__(self, *, version: str | None = None) -> None:
+    def __init__(self, *, version: str | None = None, rolls_back_entities: bool = True) -> None:
         super().__init__()
         self.version = version
+        self.rolls_back_entities = rolls_back_entities
 
 
 def _name(function: Callable[..., Any], name: str | None) -> str:
-    chosen = name or function.__name__
-    if not chosen.isprintable() or "/" in chosen:
-        raise ConfigurationError(f"{chosen!r} cannot be a name: it has a slash or a character that does not print.")
+    chosen = _checked_name(name or function.__name__)
     setattr(function, NAME_ATTRIBUTE, chosen)
     return chosen
+
+
+def _checked_name(name: str) -> str:
+    if not name.isprintable() or "/" in name:
+        raise ConfigurationError(f"{name!r} cannot be a name: it has a slash or a character that does not print.")
+    return name
 
 
 def _check_orchestrator(function: Callable[..., Any]) -> None:

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 import bide
 from bide.cli import instances
 from bide.cli.exits import Exit, exit_code
+from bide.cli.keys import keys
 from bide.cli.queue import queue
 from bide.cli.serve import serve_app
 from bide.cli.store import db, replay
@@ -34,6 +35,7 @@ commands.command(serve_app, name="serve")
 instances.register(commands)
 commands.command(replay, name="replay")
 commands.command(queue)
+commands.command(keys)
 commands.command(db)
 commands.register_install_completion_command()
 

@@ -12,12 +12,17 @@ from bide.errors import ConfigurationError
 
 
 def load_app(spec: str) -> App:
-    """Load `app.py`, `folder/app.py`, `package.module`, each optionally with `:name`.
+    """Load `app.py`, `folder/app.py`, `package.module`, each optionally with `:name`; or the folder of a Functions app.
 
     Raises `ConfigurationError` when there is no such module, when it raises, or when it does not hold exactly one app.
     """
     where, _, name = spec.partition(":")
     if Path(where).is_dir():
+        from bide.functions.indexing import is_function_app  # noqa: PLC0415  (needs an extra)
+        from bide.functions.loading import load_function_app  # noqa: PLC0415
+
+        if is_function_app(Path(where)):
+            return load_function_app(Path(where)).app
         raise ConfigurationError(f"{where} is a folder; name the file that holds the app, as {Path(where) / 'app.py'}.")
     module = _load_file(Path(where)) if where.endswith(".py") else _load_module(where)
     if name:

@@ -8,9 +8,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -24,39 +26,42 @@ from bide.cli.target import default_store
 from bide.client.paths import BASE
 from bide.http.server import DEFAULT_PORT, listen, serve
 from bide.hub import Hub
-from bide.runtime.engine import DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_THREADS
+from bide.runtime.engine import DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_MAX_RESIDENT, DEFAULT_THREADS
 
 _RELOAD_MARK = "BIDE_RELOADED"
 
 
 def serve_app(
-    app: str,
+    app: str = ".",
     /,
     *,
     host: str = "127.0.0.1",
-    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65_535))] = DEFAULT_PORT,
-    hub: str = "bide",
+    port: Annotated[int | None, Parameter(validator=Number(gte=0, lte=65_535))] = None,
+    hub: str | None = None,
     key: Annotated[str | None, Parameter(env_var="BIDE_KEY")] = None,
     store: Annotated[str | None, Parameter(env_var="BIDE_STORE")] = None,
     retention_days: float | None = None,
     max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
-    activity_threads: int = DEFAULT_THREADS,
+    activity_threads: int | None = None,
+    replay_every_turn: bool = False,
+    enable_auth: bool = False,
     reload: bool = False,
     access_log: bool = False,
-    log_level: Literal["debug", "info", "warning", "error"] = "warning",
+    log_level: Literal["debug", "info", "warning", "error"] | None = None,
 ) -> int:
-    """Serve an app.
+    """Serve an app: bide's own, or a Durable Functions app as it was written for Azure.
 
     Parameters
     ----------
     app
-        The app: app.py, folder/app.py or package.module, with :name when there are several.
+        The app: app.py, folder/app.py or package.module, with :name when there are several; or the folder of an
+        Azure Functions app.
     host
         Address to listen on; one that others can reach needs a key.
     port
-        Port to listen on; 0 lets the system choose.
+        Port to listen on [7071]; 0 lets the system choose.
     hub
-        Name of the hub, shown in management URLs.
+        Name of the hub, shown in management URLs [bide, or hubName of host.json].
     key
         What requests must carry as ?code=… or in the header x-functions-key.
     store
@@ -66,43 +71,86 @@ def serve_app(
     max_payload_bytes
         Largest input, result or event data, as JSON.
     activity_threads
-        How many plain-function activities run at a time.
+        How many plain-function activities run at a time [32].
+    replay_every_turn
+        Keep no instance in memory between turns: code runs again from its history each time, as on Azure, and is
+        checked for determinism.
+    enable_auth
+        Functions app: ask for the keys that the functions' authLevel says. They are made, and shown, at the first start.
     reload
-        Start again whenever a .py file below the app's folder changes.
+        Start again whenever a .py or .json file below the app's folder changes.
     access_log
         Log every request.
     log_level
-        debug, info, warning or error.
+        debug, info, warning or error [warning; of a Functions app's own code info].
 
     """
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=(log_level or "warning").upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     if reload and not os.environ.get(_RELOAD_MARK):
         return _supervise(Path(app.partition(":")[0]))
-    loaded = load_app(app)
-    listener = listen(host, port, key=key)
-    running = Hub(
-        loaded,
-        store or default_store(),
-        name=hub,
+    options = Options(
+        host=host, port=port, hub=hub, key=key, store=store, max_payload_bytes=max_payload_bytes,
         retention=timedelta(days=retention_days) if retention_days is not None else None,
-        max_payload_bytes=max_payload_bytes,
-        activity_threads=activity_threads,
-    )
-    _run(_serve(running, loaded, listener, host, key, access_log=access_log, log_level=log_level))
+        activity_threads=activity_threads, max_resident=0 if replay_every_turn else DEFAULT_MAX_RESIDENT,
+        enable_auth=enable_auth, access_log=access_log, log_level=log_level,
+    )  # fmt: skip
+    if Path(app).is_dir():
+        from bide.cli.functions import serve_functions  # noqa: PLC0415  (needs an extra)
+
+        return serve_functions(Path(app), options)
+    loaded = load_app(app)
+    listener = options.listen()
+    running = options.make_hub(loaded, store=default_store(), name="bide", threads=DEFAULT_THREADS)
+    run(_serve(running, loaded, listener, options))
     return Exit.OK
 
 
-async def _serve(
-    hub: Hub, app: App, listener: socket.socket, host: str, key: str | None, *, access_log: bool, log_level: str
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `bide serve` was told; None: nothing."""
+
+    host: str
+    port: int | None
+    hub: str | None
+    key: str | None
+    store: str | None
+    max_payload_bytes: int
+    retention: timedelta | None
+    activity_threads: int | None
+    max_resident: int
+    enable_auth: bool
+    access_log: bool
+    log_level: str | None
+
+    def listen(self, *, default_port: int = DEFAULT_PORT, key: str | None = None) -> socket.socket:
+        port = default_port if self.port is None else self.port
+        return listen(self.host, port, key=self.key or key)
+
+    def make_hub(self, app: App, *, store: str, name: str, threads: int) -> Hub:
+        """Make the hub; the arguments stand for what was not told."""
+        return Hub(
+            app,
+            self.store or store,
+            name=self.hub or name,
+            retention=self.retention,
+            max_payload_bytes=self.max_payload_bytes,
+            max_resident=self.max_resident,
+            activity_threads=self.activity_threads or threads,
+        )
+
+
+async def _serve(hub: Hub, app: App, listener: socket.socket, options: Options) -> None:
     async with hub:
-        api = hub.asgi(key=key)
+        api = hub.asgi(key=options.key)
+        has_key = options.key is not None
         await serve(
             api,
             listener,
-            access_log=access_log,
-            log_level=log_level,
-            on_started=lambda actual: _announce(app, hub, f"http://{host}:{actual}", has_key=key is not None),
+            access_log=options.access_log,
+            log_level=options.log_level or "warning",
+            on_started=lambda actual: _announce(app, hub, f"http://{options.host}:{actual}", has_key=has_key),
             on_stopping=api.stop_waiting,
         )
 
@@ -118,18 +166,19 @@ def _announce(app: App, hub: Hub, url: str, *, has_key: bool) -> None:
     console.print(f"  start one      curl -X POST '{url}{BASE}/orchestrators/{name}{code}'")
 
 
-def _run(main: "asyncio.Future[None] | object") -> None:
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run to the end, on uvloop where there is one."""
     try:
         import uvloop  # noqa: PLC0415  (not there on every platform)
     except ImportError:
-        asyncio.run(main)  # type: ignore[arg-type]
+        asyncio.run(main)
     else:
-        uvloop.run(main)  # type: ignore[arg-type]
+        uvloop.run(main)
 
 
 def _supervise(app: Path) -> int:
     """Run ourselves again, anew whenever a file changes; the child does the work."""
-    folder = app.parent if app.suffix == ".py" else Path()
+    folder = app.parent if app.suffix == ".py" else app if app.is_dir() else Path()
     stop = []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     while True:
@@ -151,4 +200,5 @@ def _supervise(app: Path) -> int:
 
 
 def _stamps(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.py") if ".venv" not in path.parts}
+    paths = (path for pattern in ("*.py", "*.json") for path in folder.rglob(pattern) if ".venv" not in path.parts)
+    return {path: path.stat().st_mtime_ns for path in paths}

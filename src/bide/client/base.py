@@ -12,6 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import msgspec
 
 from bide.model.clock import to_datetime
+from bide.model.entities import EntityId
 from bide.model.events import HistoryEvent
 from bide.model.failure import FailureDetails
 from bide.model.instance import DeadLetterReason, IdReusePolicy, OrchestrationRuntimeStatus
@@ -98,6 +99,20 @@ class QueuedMessage(msgspec.Struct, frozen=True, kw_only=True):
     visible_at: datetime
     dequeue_count: int = 0
     expires_at: datetime | None = None
+
+
+class EntityStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of an entity: its committed state as decoded JSON, None when there is none or it was not asked for.
+
+    `last_operation_time` is when it last took something in or finished something, `locked_by` the orchestration that holds
+    its lock, `backlog` how many requests are not done yet, without signals that are scheduled for later.
+    """
+
+    entity_id: EntityId
+    state: Any = None
+    last_operation_time: datetime
+    locked_by: str | None = None
+    backlog: int = 0
 
 
 class ResultPage(msgspec.Struct, Generic[T], frozen=True):
@@ -275,6 +290,39 @@ class Client(Protocol):
 
     async def peek_queue(self, queue: str, *, limit: int = DEFAULT_PAGE_SIZE) -> tuple[QueuedMessage, ...]:
         """The next messages of a queue, hidden ones too, in the order of delivery. Nothing is taken."""
+        ...
+
+    async def signal_entity(
+        self,
+        entity_id: EntityId | str,
+        operation: str,
+        input_: Any = None,
+        *,
+        scheduled_time: datetime | timedelta | None = None,
+    ) -> None:
+        """Have an entity do an operation, at a time or after a span if one is given. When this returns the signal is stored.
+
+        It is done once, after those that were stored before it; nobody is told the result. An entity comes into being by
+        its first operation. Raises `EntityNotFoundError`, and then the signal is recorded as a dead letter;
+        `InvalidIdError`.
+        """
+        ...
+
+    async def get_entity(self, entity_id: EntityId | str) -> EntityStatus | None:
+        """What is known of an entity; None when it has no state and nothing to do. Raises `InvalidIdError`."""
+        ...
+
+    async def list_entities(
+        self,
+        name: str | None = None,
+        *,
+        last_operation_from: datetime | None = None,
+        last_operation_to: datetime | None = None,
+        fetch_state: bool = False,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        continuation_token: str | None = None,
+    ) -> ResultPage[EntityStatus]:
+        """Entities, those that came into being last first, of one name (in any case) or all. Time limits are inclusive."""
         ...
 
 

@@ -16,6 +16,7 @@ from bide import errors
 from bide.client.base import (
     DEFAULT_PAGE_SIZE,
     DeadEvent,
+    EntityStatus,
     HistoryEntry,
     OpenWait,
     OrchestrationStatus,
@@ -33,6 +34,7 @@ from bide.client.paths import (
 )
 from bide.errors import (
     ConfigurationError,
+    EntityNotFoundError,
     HubUnreachableError,
     InstanceEndedError,
     InstanceNotFoundError,
@@ -43,11 +45,13 @@ from bide.errors import (
 )
 from bide.model import events
 from bide.model.codec import encode_payload, iso_time
+from bide.model.entities import EntityId, as_entity_id
 from bide.model.failure import FailureDetails
 from bide.model.instance import DeadLetterReason, IdReusePolicy, OrchestrationRuntimeStatus
 from bide.model.names import (
     check_event_name,
     check_instance_id,
+    check_operation_name,
     check_queue_name,
     check_storable,
     registered_name,
@@ -111,10 +115,8 @@ class SyncClient:
         path = f"orchestrators/{_quoted(registered_name(orchestrator))}"
         if instance_id is not None:
             path += f"/{_quoted(check_instance_id(instance_id))}"
-        if isinstance(start_at, timedelta):
-            start_at = datetime.now(UTC) + start_at
         query = {
-            "startAt": _time(start_at),
+            "startAt": _time_or_span(start_at),
             "idReuse": IdReusePolicy(id_reuse).value,
             "version": version,
             "tags": encode_payload(dict(tags)) if tags else None,
@@ -268,6 +270,42 @@ class SyncClient:
         response = self._send("GET", path, {"top": str(limit)})
         return tuple(_queued_message(item) for item in response.json())
 
+    def signal_entity(
+        self,
+        entity_id: EntityId | str,
+        operation: str,
+        input_: Any = None,
+        *,
+        scheduled_time: datetime | timedelta | None = None,
+    ) -> None:
+        text = encode_payload(input_, f"The input of operation {operation!r}")
+        query = {"op": check_operation_name(operation), "scheduledTime": _time_or_span(scheduled_time)}
+        self._send("POST", _entity_path(entity_id), query, text)
+
+    def get_entity(self, entity_id: EntityId | str) -> EntityStatus | None:
+        response = self._send("GET", _entity_path(entity_id), {"showDetails": "true"}, none_is_404=True)
+        return None if response.status_code == httpx.codes.NOT_FOUND else _entity(response.json())
+
+    def list_entities(
+        self,
+        name: str | None = None,
+        *,
+        last_operation_from: datetime | None = None,
+        last_operation_to: datetime | None = None,
+        fetch_state: bool = False,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        continuation_token: str | None = None,
+    ) -> ResultPage[EntityStatus]:
+        query = {
+            "lastOperationTimeFrom": _time(last_operation_from),
+            "lastOperationTimeTo": _time(last_operation_to),
+            "fetchState": _flag(value=fetch_state),
+            "top": str(page_size),
+        }
+        path = "entities" if name is None else f"entities/{_quoted(name)}"
+        response = self._send("GET", path, query, token=continuation_token)
+        return ResultPage(tuple(_entity(item) for item in response.json()), _next_token(response))
+
     def _control(self, instance_id: str, verb: str, query: Mapping[str, str | None]) -> httpx.Response:
         return self._send("POST", f"instances/{_quoted(instance_id)}/{verb}", query, instance_id=instance_id)
 
@@ -308,6 +346,9 @@ class SyncClient:
         return response
 
 
+_NOT_REGISTERED = {cls.__name__: cls for cls in (OrchestratorNotFoundError, EntityNotFoundError)}
+
+
 def _raise(response: httpx.Response, instance_id: str) -> NoReturn:
     """Raise what the hub raised."""
     code = response.status_code
@@ -323,8 +364,8 @@ def _raise(response: httpx.Response, instance_id: str) -> NoReturn:
         raise UnauthorizedError(message)
     if kind == "PayloadTooLargeError":
         raise PayloadTooLargeError("The payload", int(details.get("size", 0)), int(details.get("limit", 0)))
-    if kind == "OrchestratorNotFoundError":
-        raise OrchestratorNotFoundError(str(details.get("name")), details.get("known", ()))
+    if kind in _NOT_REGISTERED:
+        raise _NOT_REGISTERED[kind](str(details.get("name")), details.get("known", ()))
     known = getattr(errors, str(kind), None)
     if not (isinstance(known, type) and issubclass(known, errors.BideError)):
         raise RemoteError(message, code)
@@ -344,8 +385,7 @@ def _entry(item: dict[str, Any]) -> HistoryEntry:
     fields: dict[str, Any] = {key: value for key, value in item["event"].items() if key in cls.__struct_fields__}
     if fields.get("failure") is not None:
         fields["failure"] = _failure(fields["failure"])
-    if isinstance(fields.get("task_ids"), list):
-        fields["task_ids"] = tuple(fields["task_ids"])
+    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
     return HistoryEntry(item["turn"], datetime.fromisoformat(item["timestamp"]), cls(**fields))
 
 
@@ -412,6 +452,21 @@ def _queued_message(item: dict[str, Any]) -> QueuedMessage:
     )
 
 
+def _entity(item: dict[str, Any]) -> EntityStatus:
+    return EntityStatus(
+        entity_id=EntityId(item["entityId"]["name"], item["entityId"]["key"]),
+        state=item["state"],
+        last_operation_time=datetime.fromisoformat(item["lastOperationTime"]),
+        locked_by=item["lockedBy"],
+        backlog=item["backlog"],
+    )
+
+
+def _entity_path(entity_id: EntityId | str) -> str:
+    entity_id = as_entity_id(entity_id)
+    return f"entities/{_quoted(entity_id.name)}/{_quoted(entity_id.key)}"
+
+
 def _quoted(segment: str) -> str:
     return quote(segment, safe="")
 
@@ -420,6 +475,10 @@ def _time(value: datetime | None) -> str | None:
     if value is None:
         return None
     return iso_time(value.astimezone(UTC) if value.tzinfo is not None else value)
+
+
+def _time_or_span(value: datetime | timedelta | None) -> str | None:
+    return _time(datetime.now(UTC) + value if isinstance(value, timedelta) else value)
 
 
 def _read_time(text: str | None) -> datetime | None:

@@ -7,12 +7,20 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 from uuid import UUID
 
+from bide.core.locks import EntityLock
 from bide.core.retry import RetryOptions, RetryTask
 from bide.core.tasks import ActivityTask, EventTask, Task, TimerTask, WhenAllTask, WhenAnyTask
 from bide.errors import InvalidIdError, InvalidInputError
-from bide.model.clock import span_micros, to_datetime, to_micros
+from bide.model.clock import span_micros, time_micros, to_datetime
 from bide.model.codec import decode_payload, encode_payload
-from bide.model.names import check_event_name, check_instance_id, check_text, registered_name
+from bide.model.entities import EntityId, as_entity_id
+from bide.model.names import (
+    check_event_name,
+    check_instance_id,
+    check_operation_name,
+    check_text,
+    registered_name,
+)
 
 if TYPE_CHECKING:
     from bide.core.execution import Execution
@@ -169,11 +177,7 @@ class OrchestrationContext:
 
     def create_timer(self, fire_at: datetime | timedelta) -> TimerTask:
         """Wait until a time, or for a span; any length. A time in the past fires at once. Naive times count as UTC."""
-        if isinstance(fire_at, timedelta):
-            return self._execution.start_timer(self._execution.now + span_micros(fire_at))
-        if not isinstance(fire_at, datetime):
-            raise InvalidInputError(f"create_timer needs a datetime or a timedelta, not {fire_at!r}.")
-        return self._execution.start_timer(to_micros(fire_at))
+        return self._execution.start_timer(self._time(fire_at))
 
     @overload
     def call_activity(
@@ -230,8 +234,9 @@ class OrchestrationContext:
         version: str | None = None,
         *,
         retry: RetryOptions | None = None,
+        type: Any = None,  # noqa: A002
     ) -> Task[Any]:
-        """Run another orchestrator as an instance of its own; what it returns is the result.
+        """Run another orchestrator as an instance of its own; what it returns is the result, converted to `type` if given.
 
         Its id is made from this execution's unless given. `version` defaults to the app's, not to this instance's.
         Raises `TaskFailedError` at the yield when it failed, was terminated, or could not be started.
@@ -245,7 +250,7 @@ class OrchestrationContext:
                 (self.parent_instance_id or "").casefold(),
             }:
                 raise InvalidIdError(f"A sub-orchestration cannot have the id {instance_id!r} of its caller.")
-        return self._retried(lambda: self._execution.schedule_child(name, input_, None, instance_id, version), retry)
+        return self._retried(lambda: self._execution.schedule_child(name, input_, type, instance_id, version), retry)
 
     def call_sub_orchestrator_with_retry(
         self,
@@ -267,6 +272,66 @@ class OrchestrationContext:
         check_event_name(name)
         self._execution.send_event(instance_id, name, data)
 
+    @overload
+    def call_entity(self, entity_id: EntityId | str, operation: str, input_: Any = None) -> Task[Any]: ...
+    @overload
+    def call_entity(
+        self, entity_id: EntityId | str, operation: str, input_: Any = None, *, type: type[T]
+    ) -> Task[T]: ...
+    @overload
+    def call_entity(self, entity_id: EntityId | str, operation: str, input_: Any = None, *, type: Any) -> Task[Any]: ...
+    def call_entity(
+        self,
+        entity_id: EntityId | str,
+        operation: str,
+        input_: Any = None,
+        *,
+        type: Any = None,  # noqa: A002
+    ) -> Task[Any]:
+        """Have an entity do an operation; what it returns, converted to `type` if one is given, is the result.
+
+        An entity does one operation at a time, those of one orchestration in the order in which they were asked for. What
+        it changes is changed exactly once.
+
+        Raises `TaskFailedError` at the yield when the operation raised, or no entity of that name is registered.
+        """
+        target = str(as_entity_id(entity_id))
+        return self._execution.call_entity(target, check_operation_name(operation), input_, type)
+
+    def signal_entity(
+        self,
+        entity_id: EntityId | str,
+        operation: str,
+        input_: Any = None,
+        *,
+        scheduled_time: datetime | timedelta | None = None,
+    ) -> None:
+        """Have an entity do an operation, at a time or after a span if one is given, and do not wait for it.
+
+        It is sent exactly once, with this turn's commit. Nothing comes back: a signal to an entity that nobody
+        registered becomes a dead letter.
+        """
+        at = None if scheduled_time is None else self._time(scheduled_time)
+        self._execution.signal_entity(str(as_entity_id(entity_id)), check_operation_name(operation), input_, at)
+
+    def lock_entities(self, entity_ids: Iterable[EntityId | str]) -> Task[EntityLock]:
+        """Lock entities: until the lock is released they do operations of this orchestration only.
+
+        ::
+
+            with (yield context.lock_entities([source, target])):
+                balance = yield context.call_entity(source, "balance")
+
+        They are locked one after the other in order of their ids, so two orchestrations never wait for each other. The
+        lock ends with the block, and with the orchestration, however it ends. Inside, only locked entities can be called,
+        one call at a time each; only others can be signalled; there is no further lock and no sub-orchestration:
+        `OrchestratorContractError`.
+        """
+        entities = tuple(sorted({str(as_entity_id(each)) for each in entity_ids}))
+        if not entities:
+            raise InvalidInputError("lock_entities needs at least one entity.")
+        return self._execution.lock_entities(entities)
+
     def continue_as_new(
         self, input_: Any = None, *, preserve_unprocessed_events: bool = True, version: str | None = None
     ) -> None:
@@ -278,6 +343,9 @@ class OrchestrationContext:
         """
         check_text(version, "The version")
         self._execution.continue_as_new(input_, preserve_events=preserve_unprocessed_events, version=version)
+
+    def _time(self, value: datetime | timedelta) -> int:
+        return time_micros(value, self._execution.now)
 
     def _retried(self, begin: Callable[[], ActivityTask[Any]], retry: RetryOptions | None) -> Task[Any]:
         return begin() if retry is None else RetryTask(self._execution, begin, retry)

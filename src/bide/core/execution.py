@@ -20,13 +20,21 @@ from uuid import UUID, uuid5
 
 from bide.core.context import NO_DEFAULT, OrchestrationContext
 from bide.core.history import effective_history
+from bide.core.locks import EntityLock, LockTask
 from bide.core.mailbox import Mailbox
 from bide.core.orchestrator import Finished, Orchestrator, Steps, location_of, start
-from bide.core.tasks import PENDING, ActivityTask, EventTask, Task, TimerTask, failed_leaves, open_waits
+from bide.core.tasks import PENDING, ActivityTask, EventTask, Task, TimerTask, open_waits
 from bide.errors import EventPayloadError, NonDeterminismError, OrchestratorContractError, TaskFailedError
-from bide.model.clock import to_datetime
+from bide.model.clock import LATEST, to_datetime
 from bide.model.codec import decode_payload, encode_payload, iso_time
 from bide.model.events import (
+    EntityLockGranted,
+    EntityLockRequested,
+    EntityOperationCalled,
+    EntityOperationCompleted,
+    EntityOperationFailed,
+    EntityOperationSignaled,
+    EntityUnlockSent,
     EventRaised,
     EventSent,
     ExecutionCompleted,
@@ -46,13 +54,22 @@ from bide.model.events import (
     TimerCreated,
     TimerFired,
 )
-from bide.model.failure import FailureDetails, failure_of
+from bide.model.failure import FailureDetails, failure_of, type_name
 from bide.model.names import event_key
 
 _UUID_NAMESPACE = UUID("5bf3dc27-d91d-5ea7-9c3e-9f1f2ae7c309")
 """uuid5(NAMESPACE_OID, "9e952958-5e33-4daf-827f-2fa12937b875"), as azure-functions-durable and durabletask have it."""
 
-Action = TaskScheduled | TimerCreated | SubOrchestrationInstanceCreated | EventSent
+Action = (
+    TaskScheduled
+    | TimerCreated
+    | SubOrchestrationInstanceCreated
+    | EventSent
+    | EntityOperationSignaled
+    | EntityOperationCalled
+    | EntityLockRequested
+    | EntityUnlockSent
+)
 
 
 class Completed:
@@ -100,7 +117,10 @@ class Execution:
         self.now = 0
         self.custom_status: str | None = None
         self.has_new_status = False
+        self.lock: EntityLock | None = None
+        """The locks that the code has asked for and not given back."""
         self._orchestrator = orchestrator
+        self._first_wait = -1 if orchestrator.newest_wait_first else 0
         self._started: ExecutionStarted | None = None
         self._steps: Steps | None = None
         self.has_begun = False
@@ -112,6 +132,7 @@ class Execution:
         self._unconfirmed: dict[int, Action] = {}
         self._canceled_timers: list[int] = []
         self._held: list[HistoryEvent] = []
+        self._has_expired = False
         self._next_task = 0
         self._next_wait = 0
         self._next_uuid = 0
@@ -166,22 +187,33 @@ class Execution:
     def _on_event_raised(self, event: EventRaised) -> None:
         waiters = self._waiters.get(event_key(event.name))
         while waiters:
-            task = waiters.pop(0)
-            if task._state is PENDING:
+            task = waiters.pop(self._first_wait)
+            if task._state is PENDING and self.is_blocked_on(task):
                 self._give(task, event)
                 self._run_on()
                 return
         self.mailbox.put(event)
 
-    def _on_task_completed(self, event: TaskCompleted | SubOrchestrationInstanceCompleted) -> None:
+    def _on_task_completed(
+        self, event: TaskCompleted | SubOrchestrationInstanceCompleted | EntityOperationCompleted
+    ) -> None:
         task = self._open.pop(event.task_id, None)
         if isinstance(task, ActivityTask):
             self._resolve(task, event.result)
             self._run_on()
 
-    def _on_task_failed(self, event: TaskFailed | SubOrchestrationInstanceFailed) -> None:
+    def _on_lock_granted(self, event: EntityLockGranted) -> None:
+        task = self._open.pop(event.task_id, None)
+        if isinstance(task, LockTask):
+            task.lock.is_held = True
+            task._complete(task.lock)
+            self._run_on()
+
+    def _on_task_failed(self, event: TaskFailed | SubOrchestrationInstanceFailed | EntityOperationFailed) -> None:
         task = self._open.pop(event.task_id, None)
         if isinstance(task, ActivityTask):
+            if isinstance(task, LockTask):
+                self.lock = None
             task._fail(_task_error(task.name, event.failure))
             self._run_on()
 
@@ -273,6 +305,7 @@ class Execution:
 
     def _block_on(self, task: Task[Any]) -> bool:
         """Offer buffered events to `task`; whether it is done. If not, remember which waits arriving events may claim."""
+        self._failed_on = None  # the code went on after a failure: a rewind cannot take that back
         if task._state is PENDING and task._has_waits:
             self.offer(task)
         if task._state is not PENDING:
@@ -304,12 +337,38 @@ class Execution:
 
     # Waits and events
 
+    def is_blocked_on(self, task: Task[Any]) -> bool:
+        """Whether the code still waits for `task`, by itself or in composites that are not done."""
+        if task is self._blocked_on:
+            return True
+        return any(
+            isinstance(parent, Task) and parent._state is PENDING and self.is_blocked_on(parent)
+            for parent in task._parents
+        )
+
+    def expire(self, task: EventTask[Any]) -> None:
+        """Its time is over. If nobody waits for it now, that is settled when somebody does: see `offer`."""
+        if self.is_blocked_on(task):
+            task.time_out()
+        else:
+            task.expired_at = self.mailbox.arrivals
+            self._has_expired = True
+
     def offer(self, task: Task[Any]) -> None:
-        """Let the waits in `task` claim buffered events, oldest event first, until `task` is done."""
-        while task._state is PENDING and len(self.mailbox):
-            waits: dict[str, EventTask[Any]] = {}
+        """Let the waits in `task` claim buffered events, oldest event first, until `task` is done.
+
+        One whose time was over before takes an event that had arrived by then, or times out.
+        """
+        if self._has_expired:
             for wait in open_waits(task):
-                waits.setdefault(wait.key, wait)
+                if wait.expired_at is not None and wait._state is PENDING:
+                    event = self.mailbox.take(wait.key, until=wait.expired_at)
+                    wait.time_out() if event is None else self._give(wait, event)
+        while task._state is PENDING and len(self.mailbox):
+            candidates = open_waits(task)
+            if self._first_wait == 0:
+                candidates.reverse()
+            waits = {wait.key: wait for wait in candidates}  # of several for one name the last stays
             key = self.mailbox.oldest_of(waits)
             event = self.mailbox.take(key) if key is not None else None
             if key is None or event is None:
@@ -319,7 +378,7 @@ class Execution:
     def _give(self, task: EventTask[Any], event: EventRaised) -> None:
         try:
             value = decode_payload(event.input, task.type)
-        except ValueError as error:
+        except Exception as error:  # noqa: BLE001  (types are the user's code: their hooks may raise anything)
             task._fail(EventPayloadError(event.name, event.input, str(error)))
         else:
             task._complete(value)
@@ -330,8 +389,8 @@ class Execution:
 
     def unconsumed(self) -> list[EventRaised]:
         """Remove and return the events that no wait has claimed, in order of arrival, those held by a suspension too."""
-        held = [event for event in self._held if isinstance(event, EventRaised)]
-        return [*self.mailbox.drain(), *held]
+        held, self._held = self._held, []
+        return [*self.mailbox.drain(), *(event for event in held if isinstance(event, EventRaised))]
 
     def buffered(self) -> dict[str, int] | None:
         """How many unclaimed events there are by name; None when there are none."""
@@ -361,7 +420,7 @@ class Execution:
         """Ids of the failed tasks that made the code fail: what a rewind tries anew."""
         if not isinstance(self.outcome, Failed) or self._failed_on is None:
             return []
-        return [task.task_id for task in failed_leaves(self._failed_on)]
+        return [task.task_id for task in self._failed_on.failed_parts()]
 
     def _act(self, action: Action) -> None:
         if self._is_closed:
@@ -392,6 +451,8 @@ class Execution:
     def schedule_child(
         self, name: str, input_: Any, into: Any, instance_id: str | None, version: str | None
     ) -> ActivityTask[Any]:
+        if self.lock is not None:
+            self.lock.check_child(name)
         task: ActivityTask[Any] = ActivityTask(self, self._new_task_id(), name, into)
         child = instance_id or f"{self.started.execution_id}:{task.task_id:04x}"
         if child.casefold() == self.instance_id.casefold():
@@ -402,6 +463,7 @@ class Execution:
         return task
 
     def start_timer(self, fire_at: int) -> TimerTask:
+        fire_at = min(fire_at, LATEST)
         task = TimerTask(self, self._new_task_id(), fire_at)
         self._open[task.task_id] = task
         self._act(TimerCreated(task.task_id, fire_at))
@@ -415,7 +477,8 @@ class Execution:
         task: EventTask[Any] = EventTask(self, self._next_wait, name, event_key(name), into)
         self._next_wait += 1
         if timeout is not None:
-            task.default = default
+            if default is not NO_DEFAULT:
+                task.default = (default,)
             task.timer = self.start_timer(self.now + timeout)
             task.timer._parents.append(_Timeout(self, task))
         return task
@@ -423,6 +486,40 @@ class Execution:
     def send_event(self, instance_id: str, name: str, data: Any) -> None:
         text = encode_payload(data, f"The data of event {name!r}")
         self._act(EventSent(self._new_task_id(), instance_id, name, text))
+
+    def call_entity(self, entity_id: str, operation: str, input_: Any, into: Any) -> ActivityTask[Any]:
+        if self.lock is not None:
+            self.lock.check_call(entity_id)
+        text = encode_payload(input_, f"The input of operation {operation!r}")
+        task: ActivityTask[Any] = ActivityTask(self, self._new_task_id(), f"{operation} of {entity_id}", into)
+        if self.lock is not None:
+            self.lock.called(entity_id, task)
+        self._open[task.task_id] = task
+        self._act(EntityOperationCalled(task.task_id, entity_id, operation, text))
+        return task
+
+    def signal_entity(self, entity_id: str, operation: str, input_: Any, scheduled_at: int | None) -> None:
+        if self.lock is not None:
+            self.lock.check_signal(entity_id)
+        text = encode_payload(input_, f"The input of operation {operation!r}")
+        self._act(EntityOperationSignaled(self._new_task_id(), entity_id, operation, text, scheduled_at))
+
+    def lock_entities(self, entities: tuple[str, ...]) -> LockTask:
+        if self.lock is not None:
+            raise OrchestratorContractError(f"There is {self.lock!r} already: lock all entities in one call.")
+        task_id = self._new_task_id()
+        self.lock = EntityLock(self, task_id, entities)
+        task = LockTask(self, task_id, self.lock)
+        self._open[task_id] = task
+        self._act(EntityLockRequested(task_id, entities))
+        return task
+
+    def release(self, lock: EntityLock, task_id: int) -> None:
+        """Give the locks back, unless that has been done, or the execution is over: then the instance does it."""
+        if self.lock is lock and not self._is_closed:
+            self.lock = None
+            self._open.pop(task_id, None)
+            self._act(EntityUnlockSent(self._new_task_id(), task_id))
 
     def continue_as_new(self, input_: Any, *, preserve_events: bool, version: str | None) -> None:
         text = encode_payload(input_, "The input of continue_as_new")
@@ -440,8 +537,8 @@ class Execution:
     def _resolve(self, task: ActivityTask[Any], result: str | None) -> None:
         try:
             value = decode_payload(result, task.type)
-        except ValueError as error:
-            task._fail(TaskFailedError(task.name, "ValueError", f"its result does not fit: {error}"))
+        except Exception as error:  # noqa: BLE001  (types are the user's code: their hooks may raise anything)
+            task._fail(TaskFailedError(task.name, type_name(type(error)), f"its result does not fit: {error}"))
         else:
             task._complete(value)
 
@@ -462,12 +559,7 @@ class _Timeout:
         task = self._task
         if child._error is not None or task._state is not PENDING:  # it was cancelled, or the event was first
             return
-        self._execution.offer(task)  # an event that arrived before the timer fired is earlier in history and wins
-        if task._state is PENDING:
-            if task.default is NO_DEFAULT:
-                task._fail(TimeoutError(f"No event {task.name!r} arrived in time"))
-            else:
-                task._complete(task.default)
+        self._execution.expire(task)
 
 
 _HANDLERS: Mapping[type[HistoryEvent], Callable[[Execution, Any], None]] = {
@@ -478,11 +570,18 @@ _HANDLERS: Mapping[type[HistoryEvent], Callable[[Execution, Any], None]] = {
     SubOrchestrationInstanceCompleted: Execution._on_task_completed,
     TaskFailed: Execution._on_task_failed,
     SubOrchestrationInstanceFailed: Execution._on_task_failed,
+    EntityOperationCompleted: Execution._on_task_completed,
+    EntityOperationFailed: Execution._on_task_failed,
+    EntityLockGranted: Execution._on_lock_granted,
     TimerFired: Execution._on_timer_fired,
     TaskScheduled: Execution._on_recorded,
     TimerCreated: Execution._on_recorded,
     SubOrchestrationInstanceCreated: Execution._on_recorded,
     EventSent: Execution._on_recorded,
+    EntityOperationSignaled: Execution._on_recorded,
+    EntityOperationCalled: Execution._on_recorded,
+    EntityLockRequested: Execution._on_recorded,
+    EntityUnlockSent: Execution._on_recorded,
     ExecutionSuspended: Execution._on_suspended,
     ExecutionResumed: Execution._on_resumed,
     ExecutionTerminated: Execution._on_terminated,
@@ -492,28 +591,36 @@ _HANDLERS: Mapping[type[HistoryEvent], Callable[[Execution, Any], None]] = {
 _NOT_HELD = (
     ExecutionStarted, ExecutionResumed, ExecutionSuspended, ExecutionTerminated, OrchestratorStarted,
     TaskScheduled, TimerCreated, SubOrchestrationInstanceCreated, EventSent,
+    EntityOperationSignaled, EntityOperationCalled, EntityLockRequested, EntityUnlockSent,
 )  # fmt: skip
 """What a suspended execution takes in at once; the rest waits for the resume."""
 
 
+_IDENTITY = ("name", "instance_id", "entities", "lock_id")
+"""Fields that tell what an action asks for, as far as it has them."""
+
+
 def _is_same(recorded: Action, asked: Action) -> bool:
+    """Whether both ask for the same; times and payloads may differ."""
     if type(recorded) is not type(asked):
         return False
-    if isinstance(recorded, TimerCreated) or isinstance(asked, TimerCreated):
-        return True
-    return recorded.name == asked.name and getattr(recorded, "instance_id", None) == getattr(asked, "instance_id", None)
+    return all(getattr(recorded, key, None) == getattr(asked, key, None) for key in _IDENTITY)
+
+
+_DESCRIPTIONS: Mapping[type[Action], str] = {
+    TaskScheduled: "activity {0.name!r} (#{0.task_id})",
+    TimerCreated: "a timer (#{0.task_id})",
+    SubOrchestrationInstanceCreated: "sub-orchestration {0.name!r} (#{0.task_id}, instance {0.instance_id!r})",
+    EventSent: "event {0.name!r} to {0.instance_id!r} (#{0.task_id})",
+    EntityOperationSignaled: "signal {0.name!r} to {0.instance_id} (#{0.task_id})",
+    EntityOperationCalled: "call of {0.name!r} of {0.instance_id} (#{0.task_id})",
+    EntityLockRequested: "the lock of {1} (#{0.task_id})",
+    EntityUnlockSent: "the release of lock #{0.lock_id} (#{0.task_id})",
+}
 
 
 def _describe(action: Action) -> str:
-    match action:
-        case TaskScheduled():
-            return f"activity {action.name!r} (#{action.task_id})"
-        case SubOrchestrationInstanceCreated():
-            return f"sub-orchestration {action.name!r} (#{action.task_id}, instance {action.instance_id!r})"
-        case EventSent():
-            return f"event {action.name!r} to {action.instance_id!r} (#{action.task_id})"
-        case TimerCreated():
-            return f"a timer (#{action.task_id})"
+    return _DESCRIPTIONS[type(action)].format(action, ", ".join(getattr(action, "entities", ())))
 
 
 def _task_error(name: str, failure: FailureDetails) -> TaskFailedError:

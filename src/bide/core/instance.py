@@ -14,7 +14,8 @@ Failed              Running (rewind)
 ==================  ===============================================================================
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -24,10 +25,19 @@ from bide.core.execution import Action, Completed, ContinuedAsNew, Execution, Fa
 from bide.core.history import effective_history, open_tasks
 from bide.core.orchestrator import Orchestrator
 from bide.core.tasks import EventTask
+from bide.core.turn import Job, TurnResult
 from bide.errors import BideError, InstanceStateError, NonDeterminismError
 from bide.model.codec import encode_payload, encode_turn
 from bide.model.commit import Commit, Turn
+from bide.model.entities import LockRequest, OperationRequest, TaskAddress
 from bide.model.events import (
+    EntityLockGranted,
+    EntityLockRequested,
+    EntityOperationCalled,
+    EntityOperationCompleted,
+    EntityOperationFailed,
+    EntityOperationSignaled,
+    EntityUnlockSent,
     EventRaised,
     EventSent,
     ExecutionCompleted,
@@ -60,10 +70,13 @@ from bide.model.messages import (
     AnyMessage,
     Begin,
     RaiseEvent,
-    Rewind,
+    RequestEntity,
     StartInstance,
+    TakeUp,
     TaskDone,
+    TaskKind,
     Terminate,
+    UnlockEntity,
 )
 
 _RUNNING = OrchestrationRuntimeStatus.RUNNING
@@ -75,20 +88,6 @@ _TERMINATED = OrchestrationRuntimeStatus.TERMINATED
 
 _GENERATIONS = UUID("f0a6bd0e-6f1b-5b8c-9a53-0a4f4b5c1a77")
 """Name space of execution ids: the id of the next generation is made from the current one's, not drawn."""
-
-
-class TurnResult:
-    """What a turn leads to: a commit, and what may happen once it is durable."""
-
-    __slots__ = ("activities", "commit", "has_ended", "outbox")
-
-    def __init__(
-        self, commit: Commit, activities: list[TaskScheduled], outbox: list[AnyMessage], *, has_ended: bool
-    ) -> None:
-        self.commit = commit
-        self.activities = activities
-        self.outbox = outbox
-        self.has_ended = has_ended
 
 
 class Instance:
@@ -103,6 +102,8 @@ class Instance:
         """
         self.row = row
         self.has_ended = row.status.is_ended
+        self.leftover: list[EventRaised] | None = [] if row.buffered is None else None
+        """What nobody had consumed when it failed; None: only the store knows."""
         self.unreadable: BideError | None = None
         """Set when the stored history cannot be read; then the instance can only be purged."""
         self._stored_row = row
@@ -110,13 +111,15 @@ class Instance:
         self.activities: dict[int, TaskScheduled] = {}
         self._children: dict[int, SubOrchestrationInstanceCreated] = {}
         self._timers: dict[int, int] = {}
+        self._calls: dict[int, EntityOperationCalled] = {}
+        self._locks: dict[int, EntityLockRequested] = {}
         self._parked: dict[int, Wait] | None = None  # None: only the store knows them
         self._orchestrator = orchestrator
         self._started = _started_of(history)
         self._broken: FailureDetails | None = None
         self._seq = seq
         self._reset_turn()
-        if history and orchestrator is not None and not self.has_ended:
+        if history and not self.has_ended:
             self._replay(orchestrator, history)
 
     @classmethod
@@ -175,6 +178,16 @@ class Instance:
         """What the current generation was started with, as JSON text."""
         return self._started.input if self._started is not None else None
 
+    @property
+    def jobs(self) -> Sequence[Job]:
+        """The code that is to be running now."""
+        return list(self.activities.values())
+
+    def close(self) -> None:
+        """Forget the user's code; the instance is dropped from memory."""
+        if self.execution is not None:
+            self.execution.close()
+
     def raise_event(self, message: RaiseEvent) -> None:
         """Take in an external event: it is consumed, or waits in the mailbox. The instance must be live."""
         if message.event_id is not None:
@@ -184,11 +197,26 @@ class Instance:
 
     def task_done(self, message: TaskDone) -> None:
         """Take in a result; one of an earlier generation, or a second one, is dropped."""
-        open_: dict[int, Any] = self._children if message.is_child else self.activities
-        if message.execution_id != self.row.execution_id or open_.pop(message.task_id, None) is None:
+        if message.execution_id != self.row.execution_id or not self._is_wanted(message):
+            self._outbox.extend(unlocks(address_of(message), message.entities))
             return
         self._run_code()
         self._record(_result_event(message))
+
+    def _is_wanted(self, message: TaskDone) -> bool:
+        """Whether the task is open, and now no longer; a lock that was granted stays until it is given back."""
+        match message.kind:
+            case TaskKind.ACTIVITY:
+                return self.activities.pop(message.task_id, None) is not None
+            case TaskKind.CHILD:
+                return self._children.pop(message.task_id, None) is not None
+            case TaskKind.CALL:
+                return self._calls.pop(message.task_id, None) is not None
+            case TaskKind.LOCK:
+                is_wanted = message.task_id in self._locks
+                if message.failure is not None:
+                    self._unlock(message.task_id)
+                return is_wanted
 
     def fire_timers(self) -> None:
         """Fire the timers that are due, earliest first; start a Pending instance whose time has come."""
@@ -197,15 +225,18 @@ class Instance:
                 self._set_running()
                 self._begin_code()
             return
+        if self._broken is not None:
+            self._fail(self._broken)
+            return
         due = sorted((at, task_id) for task_id, at in self._timers.items() if at <= self._now)
         for _, task_id in due:
             if self._timers.pop(task_id, None) is not None:  # the code may have cancelled it since
                 self._run_code()
                 self._record(TimerFired(task_id))
 
-    def begin(self) -> None:
+    def begin(self, execution_id: str) -> None:
         """Run the first turn of a new generation."""
-        if self.execution is not None and not self.execution.has_begun:
+        if execution_id == self.row.execution_id and self.execution is not None and not self.execution.has_begun:
             self._begin_code()
 
     def suspend(self, reason: str | None) -> None:
@@ -247,8 +278,9 @@ class Instance:
             raise InstanceStateError(self.row.instance_id, self.row.status.label, "rewind", "a Failed one")
         task_ids = _failed_tasks(orchestrator, self.row.instance_id, history)
         taken_up = [OrchestratorStarted(self._now), ExecutionRewound(reason, tuple(task_ids))]
+        execution = self._rewound(orchestrator, [*history, *taken_up])
         self._orchestrator = orchestrator
-        self._attach(Execution(orchestrator, self.row.instance_id, [*history, *taken_up]), [*history, *taken_up])
+        self._attach(execution, [*history, *taken_up])
         self._events.extend(taken_up)
         self._is_stamped = True
         self._seq = seq
@@ -256,28 +288,60 @@ class Instance:
         self.has_ended = False
         self.row.output = self.row.failure = self.row.ended_at = None
         self._new_activities.extend(self.activities.values())
-        self._outbox.extend(self._take_up_child(child, task_ids) for child in self._children.values())
+        for child in self._children.values():
+            start = self._start_child(child, IdReusePolicy.REPLACE_ENDED)
+            self._outbox.append(TakeUp(instance_id=child.instance_id, start=start))
+        self._outbox.extend(self._call_entity(call) for call in self._calls.values())
         self._after_step()
 
-    def _take_up_child(self, child: SubOrchestrationInstanceCreated, failed: Iterable[int]) -> AnyMessage:
-        if child.task_id in failed:
-            return Rewind(instance_id=child.instance_id, reason="Its parent was rewound")
-        return self._start_child(child, IdReusePolicy.KEEP)
+    def _rewound(self, orchestrator: Orchestrator, history: list[HistoryEvent]) -> Execution:
+        """Run the code up to where it failed. Locks that it held then are gone, and what they protected may have changed."""
+        in_section = InstanceStateError(
+            self.row.instance_id, "Failed inside a critical section", "rewind", "one that holds no locks"
+        )
+        try:
+            execution = Execution(orchestrator, self.row.instance_id, history)
+        except NonDeterminismError as error:
+            if any(isinstance(event, EntityUnlockSent) for event in _last_turn(history)):
+                raise in_section from error
+            raise
+        if execution.lock is not None:
+            raise in_section
+        return execution
+
+    def is_run_of(self, start: StartInstance) -> bool:
+        """Whether this is, perhaps generations later, what `start` once started."""
+        execution_id = start.execution_id
+        for _ in range(self.row.generation):
+            execution_id = _next_generation(execution_id)
+        return execution_id == self.row.execution_id
+
+    def remove(self, now: int) -> tuple[list[DeadLetter], list[AnyMessage]]:
+        """Give what is left of it to others: events that nobody consumed, locks, and the news for its parent."""
+        self._now = now
+        self._reset_turn()
+        self._give_back_locks()
+        if not self.has_ended:
+            self._notify_parent(None, FailureDetails("InstanceRemovedError", "The sub-orchestration was removed"))
+        left = self.execution.unconsumed() if self.execution is not None else self.leftover or []
+        self._bury(left, DeadLetterReason.DISCARDED)
+        return self._dead_letters, self._outbox
 
     # The turn
 
     def close_turn(self) -> TurnResult | None:
         """Sum up the turn; None when nothing changed. The commit's values are never changed afterwards."""
-        if not self._events and not self._dead_letters:
-            self._reset_turn()
-            return None
         row, is_changed = self.row, self._finish_row()
+        if not self._events and not self._dead_letters and not self._outbox:
+            self._reset_turn()
+            # The code may have changed, and want another timer than what is stored; nothing has happened to it.
+            return TurnResult(Commit(iid=row.iid, update=row), [], [], has_ended=False) if is_changed else None
         opened, closed = self._changed_waits()
         commit = Commit(
             iid=row.iid,
             insert=row if self._is_new else None,
             update=row if is_changed and not self._is_new else None,
-            turn=Turn(self._seq, self._now, encode_turn(self._events)),
+            turn=Turn(self._seq, self._now, encode_turn(self._events)) if self._events else None,
             clear_history=self._clears_history,
             waits_opened=opened,
             waits_closed=closed,
@@ -285,7 +349,7 @@ class Instance:
             dead_letters=tuple(self._dead_letters),
         )
         result = TurnResult(commit, self._new_activities, self._outbox, has_ended=self.has_ended)
-        self._seq += 1
+        self._seq += bool(self._events)
         self._is_new = False
         self._reset_turn()
         return result
@@ -297,7 +361,7 @@ class Instance:
         self._events: list[HistoryEvent] = []
         self._event_ids: list[str] = []
         self._dead_letters: list[DeadLetter] = []
-        self._new_activities: list[TaskScheduled] = []
+        self._new_activities: list[Job] = []
         self._outbox: list[AnyMessage] = []
 
     _is_new = False
@@ -343,11 +407,14 @@ class Instance:
 
     # Running the code
 
-    def _replay(self, orchestrator: Orchestrator, history: list[HistoryEvent]) -> None:
+    def _replay(self, orchestrator: Orchestrator | None, history: list[HistoryEvent]) -> None:
         try:
-            execution = Execution(orchestrator, self.row.instance_id, history)
+            execution = Execution(orchestrator, self.row.instance_id, history) if orchestrator is not None else None
         except NonDeterminismError as error:
             self._broken = failure_of(error)
+            execution = None
+        if execution is None:
+            self._locks = open_tasks(effective_history(history)).locks  # to be given back, whatever becomes of it
         else:
             self._attach(execution, history)
             # self._parked stays None: the code may have changed since, and then the stored waits are not those of today.
@@ -358,6 +425,8 @@ class Instance:
         tasks = open_tasks(effective_history(history))
         self.activities = tasks.activities
         self._children = tasks.children
+        self._calls = tasks.calls
+        self._locks = tasks.locks
         self._timers = {id_: at for id_, at in tasks.timers.items() if execution.is_open(id_)}
 
     def _run_code(self) -> None:
@@ -383,6 +452,8 @@ class Instance:
         self._events.append(event)
         if self._broken is not None:
             if isinstance(event, EventRaised):
+                if self.leftover is not None:
+                    self.leftover.append(event)
                 self.row.buffered = {
                     **(self.row.buffered or {}),
                     event.name: (self.row.buffered or {}).get(event.name, 0) + 1,
@@ -424,9 +495,47 @@ class Instance:
                         instance_id=action.instance_id,
                         name=action.name,
                         input=action.input,
-                        event_id=f"{self.row.execution_id}:{action.task_id}",
+                        event_id=self._address(action.task_id).as_id(),
                     )
                 )
+            case EntityOperationCalled():
+                self._calls[action.task_id] = action
+                self._outbox.append(self._call_entity(action))
+            case EntityOperationSignaled():
+                request = OperationRequest(self._address(action.task_id).as_id(), action.name, action.input)
+                self._outbox.append(
+                    RequestEntity(instance_id=action.instance_id, request=request, scheduled_at=action.scheduled_at)
+                )
+            case EntityLockRequested():
+                self._locks[action.task_id] = action
+                lock = LockRequest(self._address(action.task_id), action.entities)
+                self._outbox.append(RequestEntity(instance_id=action.entities[0], request=lock))
+            case EntityUnlockSent():
+                self._unlock(action.lock_id)
+
+    def _address(self, task_id: int) -> TaskAddress:
+        return TaskAddress(self.row.instance_id, self.row.execution_id, task_id)
+
+    def _call_entity(self, call: EntityOperationCalled) -> RequestEntity:
+        caller = self._address(call.task_id)
+        request = OperationRequest(caller.as_id(), call.name, call.input, caller)
+        return RequestEntity(instance_id=call.instance_id, request=request)
+
+    def _unlock(self, lock_id: int) -> None:
+        lock = self._locks.pop(lock_id, None)
+        if lock is not None:
+            self._outbox.extend(unlocks(self._address(lock_id), lock.entities))
+
+    def _give_back_locks(self) -> None:
+        """Give back all locks which the instance holds or has asked for: it is about to end."""
+        for task_id, lock in self._locks.items():
+            self._outbox.extend(unlocks(self._address(task_id), lock.entities))
+
+    def _leave_tasks(self) -> None:
+        """Nobody wants the results any more, nor the locks."""
+        self._give_back_locks()
+        for open_ in (self._timers, self.activities, self._children, self._calls, self._locks):
+            open_.clear()
 
     def _start_child(self, child: SubOrchestrationInstanceCreated, reuse: IdReusePolicy) -> StartInstance:
         return StartInstance(
@@ -462,14 +571,15 @@ class Instance:
         self.row.output = output
         self.row.failure = failure if status is _FAILED else None
         self.row.ended_at = self._now
-        self._timers.clear()
-        self.activities.clear()
-        self._children.clear()
+        self._leave_tasks()
         self._notify_parent(output if status is _COMPLETED else None, failure)
         if self.execution is not None:
-            if status is not _FAILED:
+            if status is _FAILED:
+                self.row.buffered = self.execution.buffered()
+                self.leftover = self.execution.unconsumed()
+            else:
                 self._bury(self.execution.unconsumed(), DeadLetterReason.UNCONSUMED)
-            self.row.buffered = self.execution.buffered()
+                self.row.buffered = None
             self.execution.close()
             self.execution = None
 
@@ -484,7 +594,7 @@ class Instance:
                 task_id=started.parent_task_id,
                 result=result,
                 failure=failure,
-                is_child=True,
+                kind=TaskKind.CHILD,
             )
         )
 
@@ -494,13 +604,11 @@ class Instance:
             self._bury(carried, DeadLetterReason.DISCARDED)
             carried = []
         execution.close()
+        self._leave_tasks()
         before = execution.started
         self.row.generation += 1
-        self.row.execution_id = uuid5(_GENERATIONS, self.row.execution_id).hex
+        self.row.execution_id = _next_generation(self.row.execution_id)
         self.row.version = outcome.version or self.row.version
-        self._timers.clear()
-        self.activities.clear()
-        self._children.clear()
         self._new_activities.clear()
         self._clears_history = True
         self._events.clear()
@@ -519,7 +627,7 @@ class Instance:
             ),
             carried,
         )
-        self._outbox.append(Begin(instance_id=self.row.instance_id))
+        self._outbox.append(Begin(instance_id=self.row.instance_id, execution_id=self.row.execution_id))
 
     def _begin_generation(self, started: ExecutionStarted, carried: list[EventRaised]) -> None:
         assert self._orchestrator is not None
@@ -541,6 +649,10 @@ def dead_letter(instance_id: str, event: EventRaised, now: int, reason: DeadLett
     return DeadLetter(instance_id, event.name, event.input, event.event_id, event.timestamp, now, reason)
 
 
+def _next_generation(execution_id: str) -> str:
+    return uuid5(_GENERATIONS, execution_id).hex
+
+
 def _started_of(history: Iterable[HistoryEvent]) -> ExecutionStarted | None:
     return next((event for event in history if isinstance(event, ExecutionStarted)), None)
 
@@ -552,13 +664,42 @@ def _failed_tasks(orchestrator: Orchestrator, instance_id: str, history: list[Hi
         return []  # it failed because of just that; the code may have been mended since
 
 
+def _last_turn(history: Sequence[HistoryEvent]) -> Iterable[HistoryEvent]:
+    """The events of the turn before the one that rewinds, last one first."""
+    ended = next(at for at in reversed(range(len(history))) if isinstance(history[at], ExecutionCompleted))
+    return takewhile(lambda event: not isinstance(event, OrchestratorStarted), reversed(history[:ended]))
+
+
+def address_of(message: TaskDone) -> TaskAddress:
+    """The task that the message ends."""
+    return TaskAddress(message.instance_id, message.execution_id, message.task_id)
+
+
+def unlocks(owner: TaskAddress, entities: Iterable[str]) -> list[UnlockEntity]:
+    """Make the messages that give back the locks of `entities`."""
+    return [UnlockEntity(instance_id=entity, owner=owner) for entity in entities]
+
+
 def _result_event(message: TaskDone) -> HistoryEvent:
     task_id, failure = message.task_id, message.failure
-    if message.is_child:
-        if failure is not None:
-            return SubOrchestrationInstanceFailed(task_id, failure)
-        return SubOrchestrationInstanceCompleted(task_id, message.result)
-    return TaskFailed(task_id, failure) if failure is not None else TaskCompleted(task_id, message.result)
+    if failure is not None:
+        return _FAILURES[message.kind](task_id, failure)
+    if message.kind is TaskKind.LOCK:
+        return EntityLockGranted(task_id)
+    return _RESULTS[message.kind](task_id, message.result)
+
+
+_RESULTS = {
+    TaskKind.ACTIVITY: TaskCompleted,
+    TaskKind.CHILD: SubOrchestrationInstanceCompleted,
+    TaskKind.CALL: EntityOperationCompleted,
+}
+_FAILURES = {
+    TaskKind.ACTIVITY: TaskFailed,
+    TaskKind.CHILD: SubOrchestrationInstanceFailed,
+    TaskKind.CALL: EntityOperationFailed,
+    TaskKind.LOCK: EntityOperationFailed,
+}
 
 
 def _spelling(into: Any) -> str | None:

@@ -15,23 +15,24 @@ from bide.model.names import event_key
 class Mailbox:
     """Arrived events by name, and the order in which they arrived across names."""
 
-    __slots__ = ("_arrivals", "_queues")
+    __slots__ = ("_queues", "arrivals")
 
     def __init__(self) -> None:
         self._queues: dict[str, deque[tuple[int, EventRaised]]] = {}
-        self._arrivals = 0
+        self.arrivals = 0
+        """How many events have ever been put."""
 
     def __len__(self) -> int:
         return sum(len(queue) for queue in self._queues.values())
 
     def put(self, event: EventRaised) -> None:
-        self._arrivals += 1
-        self._queues.setdefault(event_key(event.name), deque()).append((self._arrivals, event))
+        self.arrivals += 1
+        self._queues.setdefault(event_key(event.name), deque()).append((self.arrivals, event))
 
-    def take(self, key: str) -> EventRaised | None:
-        """Remove and return the oldest event of that name, if there is one."""
+    def take(self, key: str, *, until: int | None = None) -> EventRaised | None:
+        """Remove and return the oldest event of that name; with `until` only if it was among so many first arrivals."""
         queue = self._queues.get(key)
-        if queue is None:
+        if queue is None or (until is not None and queue[0][0] > until):
             return None
         _, event = queue.popleft()
         if not queue:

@@ -23,11 +23,16 @@ class Orchestrator(Protocol):
     @property
     def function(self) -> "Callable[[OrchestrationContext], Any]": ...
 
+    @property
+    def newest_wait_first(self) -> bool:
+        """Whether, of several waits for one name, the one made last gets the event (as in azure-functions-durable 1.x)."""
+        ...
+
 
 def start(orchestrator: Orchestrator, context: "OrchestrationContext") -> "Steps | Finished":
     """Call the function. A generator or coroutine is to be driven; anything else is already the result."""
     steps = orchestrator.function(context)
-    if inspect.isgenerator(steps) or inspect.iscoroutine(steps):
+    if isinstance(steps, Generator | Coroutine):
         return cast("Steps", steps)
     if inspect.isasyncgen(steps):
         raise OrchestratorContractError(

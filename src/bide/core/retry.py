@@ -4,7 +4,7 @@ Attempts and delays are ordinary tasks and timers in the history, so a retry sur
 decides is that of the history.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -78,6 +78,9 @@ class RetryTask(Task[Any]):
 
     def __repr__(self) -> str:
         return f"<{self.current!r}, attempt {self._attempt}>"
+
+    def failed_parts(self) -> Iterable[ActivityTask[Any]]:
+        return self.current.failed_parts()
 
     def _try(self) -> None:
         self._attempt += 1

@@ -97,12 +97,16 @@ class Task(Generic[T_co]):
     def cancel(self) -> None:
         """Give up waiting. A timer no longer fires, a wait takes no event; no effect on a task that is done.
 
-        Raises `OrchestratorContractError` for an activity or a sub-orchestration: they cannot be called back.
+        Raises `OrchestratorContractError` for activities, sub-orchestrations and calls: they cannot be called back.
         """
-        raise OrchestratorContractError(f"{self!r} cannot be cancelled; only timers and waits for events can.")
+        raise OrchestratorContractError(f"{self!r} cannot be cancelled; only timers and waits can.")
 
     def __await__(self) -> "Generator[Task[T_co], Any, T_co]":
         return (yield self)  # type: ignore[no-any-return]
+
+    def failed_parts(self) -> "Iterable[ActivityTask[Any]]":
+        """Activities and sub-orchestrations in it that failed: what a rewind tries anew."""
+        return ()
 
     def _look(self) -> None:
         if self._has_waits and self._state is PENDING:
@@ -114,6 +118,9 @@ class Task(Generic[T_co]):
     def _fail(self, error: BaseException) -> None:
         self._settle(_FAILED, None, error)
 
+    def _settle_canceled(self, error: BaseException) -> None:
+        self._settle(_CANCELED, None, error)
+
     def _settle(self, state: _State, value: Any, error: BaseException | None) -> None:
         if self._state is not PENDING:
             return
@@ -123,7 +130,7 @@ class Task(Generic[T_co]):
 
 
 class ActivityTask(Task[T_co]):
-    """An activity or a sub-orchestration that was scheduled under `task_id`; `type` is that of the result."""
+    """An activity, a sub-orchestration or a call of an entity under `task_id`; `type` is that of the result."""
 
     __slots__ = ("name", "task_id", "type")
 
@@ -132,6 +139,9 @@ class ActivityTask(Task[T_co]):
         self.task_id = task_id
         self.name = name
         self.type = into
+
+    def failed_parts(self) -> "Iterable[ActivityTask[Any]]":
+        return (self,) if self._state is _FAILED else ()
 
     def __repr__(self) -> str:
         return f"<task {self.name!r} #{self.task_id} {self._state.name.lower()}>"
@@ -153,14 +163,14 @@ class TimerTask(Task[None]):
     def cancel(self) -> None:
         """Stop the timer; no effect when it has fired."""
         if self._state is PENDING:
-            self._settle(_CANCELED, None, TaskCanceledError(self))
+            self._settle_canceled(TaskCanceledError(self))
             self._claims.cancel_timer(self.task_id)
 
 
 class EventTask(Task[T_co]):
     """A wait for one external event. `key` is the folded name, `number` counts the waits of an execution."""
 
-    __slots__ = ("default", "key", "name", "number", "since", "timer", "type")
+    __slots__ = ("default", "expired_at", "key", "name", "number", "since", "timer", "type")
 
     def __init__(self, claims: Claims, number: int, name: str, key: str, into: Any) -> None:
         super().__init__(claims)
@@ -170,17 +180,26 @@ class EventTask(Task[T_co]):
         self.key = key
         self.type = into
         self.timer: TimerTask | None = None
-        self.default: Any = None
+        self.default: tuple[Any] | None = None
+        self.expired_at: int | None = None
+        """How many events had arrived when its time was over, while nobody waited for it."""
         self.since: int | None = None
         """When the orchestrator was first seen blocked on it."""
 
     def __repr__(self) -> str:
         return f"<wait for {self.name!r} {self._state.name.lower()}>"
 
+    def time_out(self) -> None:
+        """Give the default for the event that did not come, or raise at the yield."""
+        if self.default is None:
+            self._fail(TimeoutError(f"No event {self.name!r} arrived in time"))
+        else:
+            self._complete(self.default[0])
+
     def cancel(self) -> None:
         """Stop waiting; an event that arrives later stays for another wait."""
         if self._state is PENDING:
-            self._settle(_CANCELED, None, TaskCanceledError(self))
+            self._settle_canceled(TaskCanceledError(self))
 
     def _settle(self, state: _State, value: Any, error: BaseException | None) -> None:
         super()._settle(state, value, error)
@@ -207,6 +226,9 @@ class _Composite(Task[T_co]):
         for child in children:
             if child._state is not PENDING:
                 self._child_done(child)
+
+    def failed_parts(self) -> Iterable[ActivityTask[Any]]:
+        return (part for child in self.children for part in child.failed_parts())
 
     def _child_done(self, child: Task[Any]) -> None:
         raise NotImplementedError
@@ -269,12 +291,3 @@ def _collect_waits(task: Task[Any], found: dict[int, EventTask[Any]]) -> None:
     elif isinstance(task, _Composite):
         for child in task.children:
             _collect_waits(child, found)
-
-
-def failed_leaves(task: Task[Any]) -> Iterable[ActivityTask[Any]]:
-    """Activities and sub-orchestrations in `task` that failed: what a rewind tries anew."""
-    if isinstance(task, _Composite):
-        for child in task.children:
-            yield from failed_leaves(child)
-    elif isinstance(task, ActivityTask) and task._state is _FAILED:
-        yield task

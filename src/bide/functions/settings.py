@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bide.errors import ConfigurationError
+from bide.http.server import DEFAULT_PORT
 
 _HOST_PREFIX = "AzureFunctionsJobHost__"
 _COMMENT_OR_STRING = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
@@ -34,6 +35,7 @@ class Settings:
 
     root: Path
     hub_name: str = "TestHubName"
+    port: int = DEFAULT_PORT
     route_prefix: str = "api"
     script_file: str = "function_app.py"
     max_activities: int | None = None
@@ -50,7 +52,8 @@ def read_settings(root: Path) -> Settings:
 
     What the environment holds already wins. Raises `ConfigurationError` that names file and key.
     """
-    _export_local_settings(root / "local.settings.json")
+    local = _local_settings(root / "local.settings.json")
+    _export(local.get("Values", {}))
     host = _host_json(root / "host.json")
     durable = _section(host, "extensions", "durableTask")
     queues = _section(host, "extensions", "queues")
@@ -58,6 +61,7 @@ def read_settings(root: Path) -> Settings:
     return Settings(
         root=root,
         hub_name=resolve(at.text(durable, "hubName", "TestHubName"), "host.json, hubName"),
+        port=_Reader("local.settings.json").count(_section(local, "Host"), "LocalHttpPort", DEFAULT_PORT),
         route_prefix=at.text(_section(host, "extensions", "http"), "routePrefix", "api").strip("/"),
         script_file=os.environ.get("PYTHON_SCRIPT_FILE_NAME") or "function_app.py",
         max_activities=at.count(durable, "maxConcurrentActivityFunctions", None),
@@ -118,15 +122,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _export_local_settings(path: Path) -> None:
+def _local_settings(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        return
+        return {}
     document = read_json(path)
     if document.get("IsEncrypted") is True:
         raise ConfigurationError(f"{path} is encrypted; run 'func settings decrypt' first.")
-    values = document.get("Values", {})
-    if not isinstance(values, dict):
+    if not isinstance(document.get("Values", {}), dict):
         raise ConfigurationError(f"{path}: Values must be an object.")
+    return document
+
+
+def _export(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if isinstance(value, str | int | float | bool):
             os.environ.setdefault(name, str(value))
@@ -194,4 +201,4 @@ _IGNORED = {
 
 
 def _notes(durable: Mapping[str, Any]) -> list[str]:
-    return [f"host.json: durableTask.{key} has no effect: {why}" for key, why in _IGNORED.items() if key in durable]
+    return [f"durableTask.{key} has no effect: {why}" for key, why in _IGNORED.items() if key in durable]

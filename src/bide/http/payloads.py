@@ -7,11 +7,14 @@ from urllib.parse import quote_plus, urlencode
 
 import msgspec
 
-from bide.client.base import DeadEvent, HistoryEntry, OpenWait, OrchestrationStatus, QueuedMessage
+from bide.client.base import DeadEvent, EntityStatus, HistoryEntry, OpenWait, OrchestrationStatus, QueuedMessage
 from bide.client.paths import BASE
 from bide.model.clock import to_datetime
 from bide.model.codec import decode_payload, iso_time
 from bide.model.events import (
+    EntityOperationCalled,
+    EntityOperationCompleted,
+    EntityOperationFailed,
     ExecutionCompleted,
     ExecutionStarted,
     HistoryEvent,
@@ -25,8 +28,11 @@ from bide.model.events import (
 )
 from bide.model.instance import OrchestrationRuntimeStatus
 
-_SCHEDULED = (TaskScheduled, SubOrchestrationInstanceCreated)
-_ENDED = (TaskCompleted, TaskFailed, SubOrchestrationInstanceCompleted, SubOrchestrationInstanceFailed)
+_SCHEDULED = (TaskScheduled, SubOrchestrationInstanceCreated, EntityOperationCalled)
+_ENDED = (
+    TaskCompleted, SubOrchestrationInstanceCompleted, EntityOperationCompleted,
+    TaskFailed, SubOrchestrationInstanceFailed, EntityOperationFailed,
+)  # fmt: skip
 
 
 def encode(body: Any) -> bytes:
@@ -133,6 +139,17 @@ def queues(lengths: Mapping[str, int]) -> list[dict[str, Any]]:
     return [{"name": name, "messages": count} for name, count in lengths.items()]
 
 
+def entity(value: EntityStatus) -> dict[str, Any]:
+    """Show an entity. Keys after `state` are bide's own."""
+    return {
+        "entityId": {"name": value.entity_id.name, "key": value.entity_id.key},
+        "lastOperationTime": iso_time(value.last_operation_time),
+        "state": value.state,
+        "lockedBy": value.locked_by,
+        "backlog": value.backlog,
+    }
+
+
 def entry(value: HistoryEntry) -> dict[str, Any]:
     """Show a history event whole, as `/history` does: our client makes the event of it again."""
     fields = {name: getattr(value.event, name) for name in value.event.__struct_fields__}
@@ -182,9 +199,9 @@ def _row(event: HistoryEvent, status_: OrchestrationStatus, *, show_output: bool
         case ExecutionCompleted():
             result = {"Result": status_.output} if show_output else {}
             return {"OrchestrationStatus": OrchestrationRuntimeStatus(event.status).label} | result
-        case TaskCompleted() | SubOrchestrationInstanceCompleted():
+        case TaskCompleted() | SubOrchestrationInstanceCompleted() | EntityOperationCompleted():
             return {"Result": decode_payload(event.result)} if show_output else {}
-        case TaskFailed() | SubOrchestrationInstanceFailed():
+        case TaskFailed() | SubOrchestrationInstanceFailed() | EntityOperationFailed():
             return {"Reason": event.failure.message, "Details": event.failure.stack_trace}
         case _:
             fields = {_pascal(name): getattr(event, name) for name in event.__struct_fields__ if name != "task_id"}
@@ -192,7 +209,8 @@ def _row(event: HistoryEvent, status_: OrchestrationStatus, *, show_output: bool
 
 
 def _row_value(key: str, value: Any) -> Any:
-    return iso_time(to_datetime(value)) if key in {"FireAt", "Timestamp"} else value
+    is_time = key in {"FireAt", "Timestamp", "ScheduledAt"} and value is not None
+    return iso_time(to_datetime(value)) if is_time else value
 
 
 def _pascal(name: str) -> str:

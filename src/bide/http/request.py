@@ -88,15 +88,17 @@ class Response:
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
-    """Read the body; `PayloadTooLargeError` as soon as it is longer than `limit`."""
-    message = await receive()
-    data: bytes = message.get("body", b"")
-    chunks = [data]
-    size = len(data)
-    while message.get("more_body") and size <= limit:
+    """Read the whole body. Raises `PayloadTooLargeError` as soon as it is longer than `limit`."""
+    chunks: list[bytes] = []
+    size = 0
+    is_open = True
+    while is_open and size <= limit:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidInputError("The client went away before the whole body was there.")
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
+        is_open = message.get("more_body", False)
     if size > limit:
         raise PayloadTooLargeError("The request's body", size, limit)
     return b"".join(chunks)

@@ -15,6 +15,7 @@ from bide.http import auth, openapi, payloads
 from bide.http.errors import answer_to, body_of
 from bide.http.request import Receive, Request, Response, Scope, Send, read_body
 from bide.http.urls import flag, number, time
+from bide.model.entities import EntityId
 from bide.model.instance import IdReusePolicy, OrchestrationRuntimeStatus
 
 _COMPLETED = OrchestrationRuntimeStatus.COMPLETED
@@ -247,6 +248,36 @@ class Api:
         )
         return Response(200, {"instancesDeleted": deleted}) if deleted else Response(404)
 
+    # Entities
+
+    async def signal_entity(self, request: Request) -> Response:
+        """Signal the operation that `op` names, or `delete`. A body that is not JSON by its type is passed as a string."""
+        operation = "delete" if request.method == "DELETE" else request.query.get("op", "")
+        input_ = request.json() if request.is_json or not request.body else request.text()
+        at = time(request.query, "scheduledTime")
+        await self.client.signal_entity(_entity_id(request), operation, input_, scheduled_time=at)
+        return Response(202)
+
+    async def get_entity(self, request: Request) -> Response:
+        """Answer with the state alone, as the extension does; with `showDetails` with all that is known."""
+        status = await self.client.get_entity(_entity_id(request))
+        shows_details = flag(request.query, "showDetails", default=False)
+        if status is None or (status.state is None and not shows_details):
+            return Response(404)
+        return Response(200, payloads.entity(status) if shows_details else msgspec.json.encode(status.state))
+
+    async def get_entities(self, request: Request) -> Response:
+        query = request.query
+        page = await self.client.list_entities(
+            request.path_values.get("entityname"),
+            last_operation_from=time(query, "lastOperationTimeFrom"),
+            last_operation_to=time(query, "lastOperationTimeTo"),
+            fetch_state=flag(query, "fetchState", default=False),
+            page_size=_page_size(request),
+            continuation_token=_token(request),
+        )
+        return _page([payloads.entity(item) for item in page.items], page.continuation_token)
+
     # What bide adds
 
     async def history(self, request: Request) -> Response:
@@ -289,6 +320,7 @@ _REASON = ("reason",)
 _START = ("startAt", "version", "tags", "timeout", "pollingInterval", "returnInternalServerErrorOnFailure")
 _SHOW = ("showInput", "showHistory", "showHistoryOutput", "returnInternalServerErrorOnFailure", "waitForCompletion")
 _FILTER = ("runtimeStatus", "createdTimeFrom", "createdTimeTo")
+_ENTITIES = ("lastOperationTimeFrom", "lastOperationTimeTo", "fetchState", "top")
 _LIST = (*_FILTER, "instanceIdPrefix", "name", "waitingFor", "showInput", "top")
 
 ROUTES = (
@@ -306,6 +338,11 @@ ROUTES = (
     Route("POST", "instances/{instanceId}/restart", Api.restart, "Start it again", ("restartWithNewInstanceId",)),
     Route("DELETE", "instances/{instanceId}", Api.purge_one, "Remove an instance", ("force", "recursive")),
     Route("DELETE", "instances", Api.purge_many, "Remove ended instances", _FILTER),
+    Route("GET", "entities", Api.get_entities, "List entities, newest first", _ENTITIES),
+    Route("GET", "entities/{entityName}", Api.get_entities, "List entities of one name", _ENTITIES),
+    Route("GET", "entities/{entityName}/{entityKey}", Api.get_entity, "State of an entity", ("showDetails",)),
+    Route("POST", "entities/{entityName}/{entityKey}", Api.signal_entity, "Signal an entity", ("op", "scheduledTime")),
+    Route("DELETE", "entities/{entityName}/{entityKey}", Api.signal_entity, "Signal an entity's delete operation"),
     Route("GET", "instances/{instanceId}/history", Api.history, "All history events"),
     Route("GET", "instances/{instanceId}/waits", Api.waits, "What an instance waits for", ("name", "top")),
     Route("GET", "waits", Api.waits, "Open waits, oldest first", ("name", "top")),
@@ -347,6 +384,10 @@ def _match(pattern: list[str], parts: list[str]) -> dict[str, str] | None:
 
 def _id(request: Request) -> str:
     return request.path_values["instanceid"]
+
+
+def _entity_id(request: Request) -> EntityId:
+    return EntityId(request.path_values["entityname"], request.path_values["entitykey"])
 
 
 def _outcome(status: OrchestrationStatus, request: Request) -> Response:

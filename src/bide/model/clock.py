@@ -8,9 +8,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from bide.errors import InvalidInputError
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 SECOND = 1_000_000
+
+
+LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+"""The last moment that a datetime can say, in the year 9999; what is later comes then."""
 
 
 class TimerHandle(Protocol):
@@ -33,6 +39,15 @@ def to_micros(value: datetime) -> int:
     """Microseconds since the epoch. A naive datetime counts as UTC, as in Durable Functions."""
     aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
     return (aware - _EPOCH) // _MICROSECOND
+
+
+def time_micros(value: datetime | timedelta, now: int) -> int:
+    """Microseconds since the epoch of a time, or of a span from `now`. Raises `InvalidInputError` for anything else."""
+    if isinstance(value, timedelta):
+        return now + span_micros(value)
+    if not isinstance(value, datetime):
+        raise InvalidInputError(f"A time must be a datetime or a timedelta, not {value!r}.")
+    return to_micros(value)
 
 
 def to_datetime(micros: int) -> datetime:

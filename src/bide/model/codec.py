@@ -3,6 +3,7 @@
 MessagePack holds a payload's JSON text as it came, without escaping it. Both formats are msgspec's.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -24,6 +25,10 @@ _decoder: msgspec.msgpack.Decoder[list[Any]] = msgspec.msgpack.Decoder(list[AnyE
 _json = msgspec.json.Encoder(enc_hook=_encode_foreign)
 _json_decoder = msgspec.json.Decoder()
 
+_DEEPEST = 256
+"""How deep a payload may be nested. Decoders are recursive, and may start deep in somebody's stack."""
+_BRACKET = re.compile(rb'"(?:\\.|[^"\\])*"|([\[{])|([\]}])')
+
 
 def encode_turn(events: Sequence[HistoryEvent]) -> bytes:
     return _encoder.encode(events)
@@ -40,7 +45,7 @@ def encode_payload(value: Any, what: str = "The payload", limit: int | None = No
     Takes what msgspec takes (builtins, dataclasses, Structs, enums, datetimes, UUIDs, Decimals, bytes as base64 …)
     and pydantic models. `what` names the value in errors; `limit` is in bytes.
 
-    Raises `PayloadNotSerializableError` and `PayloadTooLargeError`.
+    Raises `PayloadNotSerializableError` (also when nested deeper than 256 levels) and `PayloadTooLargeError`.
     """
     if value is None:
         return None
@@ -50,7 +55,17 @@ def encode_payload(value: Any, what: str = "The payload", limit: int | None = No
         raise PayloadNotSerializableError(f"{what} cannot be written as JSON: {error}") from error
     if limit is not None and len(data) > limit:
         raise PayloadTooLargeError(what, len(data), limit)
+    if data.count(b"[") + data.count(b"{") > _DEEPEST and _depth(data) > _DEEPEST:
+        raise PayloadNotSerializableError(f"{what} is nested deeper than {_DEEPEST} levels.")
     return data.decode()
+
+
+def _depth(data: bytes) -> int:
+    depth = deepest = 0
+    for match in _BRACKET.finditer(data):
+        depth += bool(match[1]) - bool(match[2])
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def decode_payload(text: str | None, into: Any = None) -> Any:

@@ -79,6 +79,8 @@ class DeadLetterReason(StrEnum):
     """Why an event will never be consumed."""
 
     UNKNOWN_INSTANCE = "unknown-instance"
+    UNKNOWN_ENTITY = "unknown-entity"
+    """A signal to an entity whose name is not registered."""
     INSTANCE_ENDED = "instance-ended"
     """It arrived after the instance had ended."""
     UNCONSUMED = "unconsumed"

@@ -1,15 +1,25 @@
-"""What can be said to an instance. A message that one instance sends to another may be stored, so all are Structs."""
+"""What can be said to an instance or an entity.
+
+A message that one instance sends to another may be stored, so all are Structs.
+"""
+
+from enum import IntEnum
 
 import msgspec
 
+from bide.model.entities import EntityBatchResult, EntityRequest, TaskAddress
 from bide.model.failure import FailureDetails
 from bide.model.instance import IdReusePolicy
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
-    """Base of all messages; `instance_id` is whom it is for."""
+    """Base of all messages; `instance_id` is whom it is for.
+
+    `iid` binds one to the instance that had this id at some time; 0: whoever has it.
+    """
 
     instance_id: str
+    iid: int = 0
 
 
 class StartInstance(Message, frozen=True, kw_only=True):
@@ -51,23 +61,41 @@ class Rewind(Message, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class TakeUp(Message, frozen=True, kw_only=True):
+    """A rewound parent takes up its child: `start` is how it would be started anew."""
+
+    start: StartInstance
+
+
 class Purge(Message, frozen=True, kw_only=True):
     """Remove the instance; one that has not ended only with `force`."""
 
     force: bool = False
 
 
-class TaskDone(Message, frozen=True, kw_only=True):
-    """An activity or a sub-orchestration has ended, with a result or a failure.
+class TaskKind(IntEnum):
+    """What an orchestration waits for besides events and timers."""
 
-    Dropped when `execution_id` is not the current one: the task belonged to an earlier generation.
+    ACTIVITY = 0
+    CHILD = 1
+    CALL = 2
+    """An entity's operation."""
+    LOCK = 3
+
+
+class TaskDone(Message, frozen=True, kw_only=True):
+    """A task has ended, with a result or a failure.
+
+    Dropped when `execution_id` is not the current one: the task belonged to an earlier generation. `entities` are
+    those of a lock: when nobody wants the lock any more, they are unlocked.
     """
 
     execution_id: str
     task_id: int
     result: str | None = None
     failure: FailureDetails | None = None
-    is_child: bool = False
+    kind: TaskKind = TaskKind.ACTIVITY
+    entities: tuple[str, ...] = ()
 
 
 class TimersDue(Message, frozen=True, kw_only=True):
@@ -77,8 +105,46 @@ class TimersDue(Message, frozen=True, kw_only=True):
 class Begin(Message, frozen=True, kw_only=True):
     """Run the first turn of the generation that continue_as_new made."""
 
+    execution_id: str
 
-AnyMessage = StartInstance | RaiseEvent | Terminate | Suspend | Resume | Rewind | Purge | TaskDone | TimersDue | Begin
+
+class RequestEntity(Message, frozen=True, kw_only=True):
+    """Ask an entity for an operation, not before `scheduled_at` if that is given, or for its lock."""
+
+    request: EntityRequest
+    scheduled_at: int | None = None
+
+
+class UnlockEntity(Message, frozen=True, kw_only=True):
+    """Give back the lock that `owner` holds, or has asked for."""
+
+    owner: TaskAddress
+
+
+class EntityBatchDone(Message, frozen=True, kw_only=True):
+    """A batch of operations has been run. Dropped unless it is the one that the entity waits for."""
+
+    execution_id: str
+    task_id: int
+    result: EntityBatchResult
+
+
+AnyMessage = (
+    StartInstance
+    | RaiseEvent
+    | Terminate
+    | Suspend
+    | Resume
+    | Rewind
+    | TakeUp
+    | Purge
+    | TaskDone
+    | TimersDue
+    | Begin
+    | RequestEntity
+    | UnlockEntity
+    | EntityBatchDone
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)

@@ -27,24 +27,40 @@ def check_instance_id(instance_id: str) -> str:
     """
     if not isinstance(instance_id, str) or not instance_id:
         raise InvalidIdError(f"An instance id must be a non-empty string, not {instance_id!r}.")
-    if len(instance_id) > MAX_ID_LENGTH:
-        raise InvalidIdError(f"An instance id may have {MAX_ID_LENGTH} characters, this one has {len(instance_id)}.")
     if instance_id[0] == "@":
         raise InvalidIdError(f"Instance id {instance_id!r} starts with '@', which is kept for entities.")
-    if not instance_id.isprintable() or not _FORBIDDEN.isdisjoint(instance_id):
-        raise InvalidIdError(f"Instance id {instance_id!r} has a control character or one of / \\ # ?.")
-    return instance_id
+    return check_id_text(instance_id, "An instance id")
 
 
-def check_event_name(name: str) -> str:
-    """Return `name` if it may name an event: 1 to 300 characters, of any kind but blank. Raises `InvalidIdError`."""
+def check_id_text(text: str, what: str) -> str:
+    r"""Return `text` if an id may look so: at most 256 characters, no control characters, none of `/ \ # ?`.
+
+    `what` names it in the `InvalidIdError`.
+    """
+    if len(text) > MAX_ID_LENGTH:
+        raise InvalidIdError(f"{what} may have {MAX_ID_LENGTH} characters, this one has {len(text)}.")
+    if not text.isprintable() or not _FORBIDDEN.isdisjoint(text):
+        raise InvalidIdError(f"{what} cannot be {text!r}: it has a control character or one of / \\ # ?.")
+    return text
+
+
+def check_event_name(name: str, what: str = "An event name") -> str:
+    """Return `name` if it may name an event: 1 to 300 characters, of any kind but blank.
+
+    `what` names it in the `InvalidIdError`.
+    """
     if not isinstance(name, str) or not name or name.isspace():
-        raise InvalidIdError(f"An event name must be a non-empty string, not {name!r}.")
+        raise InvalidIdError(f"{what} must be a non-empty string, not {name!r}.")
     if len(name) > MAX_EVENT_NAME_LENGTH:
-        raise InvalidIdError(f"An event name may have {MAX_EVENT_NAME_LENGTH} characters, this one has {len(name)}.")
+        raise InvalidIdError(f"{what} may have {MAX_EVENT_NAME_LENGTH} characters, this one has {len(name)}.")
     if not _is_storable(name):
-        raise InvalidIdError(f"Event name {name!r} has a NUL or a lone surrogate.")
+        raise InvalidIdError(f"{what} cannot be {name!r}: it has a NUL or a lone surrogate.")
     return name
+
+
+def check_operation_name(name: str) -> str:
+    """Return `name` if it may name an entity's operation: up to 300 characters, also none. Raises `InvalidIdError`."""
+    return name if name == "" else check_event_name(name, "An operation name")
 
 
 def check_text(text: str | None, what: str) -> str | None:

@@ -1,17 +1,9 @@
-"""Runs activities: plain functions on threads, coroutines on the event loop.
-
-Each runs at least once. What it returns, or raises, goes back to the partition as `TaskDone`. Results of threads
-are handed to the loop in batches: one wake-up for all that are there, however many finish meanwhile.
-"""
+"""Runs an activity. What it returns, or raises, goes back to its instance as `TaskDone`."""
 
 import asyncio
-import contextlib
 import logging
-import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
-from queue import SimpleQueue
 from typing import Any
 
 from bide.app import Activity
@@ -19,142 +11,64 @@ from bide.model.codec import encode_payload
 from bide.model.events import TaskScheduled
 from bide.model.failure import FailureDetails, failure_of
 from bide.model.messages import TaskDone
+from bide.runtime.jobs import JobKey, is_closing, without_our_frame
 
 _log = logging.getLogger("bide.activities")
 
-TaskKey = tuple[str, str, int]
-"""Instance id, execution id, task id."""
-_Job = tuple[TaskKey, Activity, TaskScheduled]
 
+class ActivityJob:
+    """A `Job`. An activity that nobody registered fails."""
 
-class ActivityRunner:
-    """Runs activities; `threads` bounds how many plain functions run at a time (coroutines are not bounded)."""
+    __slots__ = ("_activities", "_activity", "_key", "_limit", "_task", "is_async")
 
-    def __init__(
-        self,
-        activities: Mapping[str, Activity],
-        post: Callable[[TaskDone], None],
-        *,
-        threads: int,
-        limit: int,
-    ) -> None:
-        """`activities` are those registered, by name; `post` takes the results; `limit` is the largest result in bytes."""
+    def __init__(self, key: JobKey, task: TaskScheduled, activities: Mapping[str, Activity], limit: int) -> None:
+        """`activities` are those registered, by name; `limit` is the largest result in bytes."""
+        self._key = key
+        self._task = task
         self._activities = activities
-        self._post = post
+        self._activity = activities.get(task.name)
         self._limit = limit
-        self._max_threads = threads
-        self._threads: list[threading.Thread] = []
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._idle = 0
-        self._finished: deque[TaskDone] = deque()
-        self._is_flush_due = False
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._running: set[TaskKey] = set()
-        self._loop = asyncio.get_running_loop()
+        self.is_async = self._activity is None or self._activity.is_async
 
-    def start(self, instance_id: str, execution_id: str, task: TaskScheduled) -> None:
-        """Run the activity, unless it is running already. One that nobody registered fails."""
-        key = (instance_id, execution_id, task.task_id)
-        if key in self._running:
-            return
-        self._running.add(key)
-        activity = self._activities.get(task.name)
-        if activity is None:
-            self._done(_unknown(key, task.name, self._activities))
-        elif activity.is_async:
-            job = self._loop.create_task(self._run_async(key, activity, task))
-            self._tasks.add(job)
-            job.add_done_callback(self._tasks.discard)
-        else:
-            self._run_in_thread((key, activity, task))
-
-    @property
-    def is_idle(self) -> bool:
-        return not self._running
-
-    def is_running(self, instance_id: str, execution_id: str, task_id: int) -> bool:
-        """Whether the activity runs, or its result is not stored yet."""
-        return (instance_id, execution_id, task_id) in self._running
-
-    def forget(self, message: TaskDone) -> None:
-        """The result has been stored (or dropped for good): the activity may be started again if asked for."""
-        self._running.discard((message.instance_id, message.execution_id, message.task_id))
-
-    async def close(self) -> None:
-        """Cancel coroutines and let threads end after what they are doing; their results are not waited for."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-        for _ in self._threads:
-            self._jobs.put(None)
-
-    def _run_in_thread(self, job: _Job) -> None:
-        self._jobs.put(job)
-        if self._jobs.qsize() > self._idle and len(self._threads) < self._max_threads:
-            thread = threading.Thread(target=self._work, name=f"bide-activity-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def _work(self) -> None:
-        while True:
-            self._idle += 1  # a hint for when to start another thread; it need not be exact
-            job = self._jobs.get()
-            self._idle -= 1
-            if job is None:
-                return
-            key, activity, task = job
-            self._finished.append(self._call(key, activity, task))
-            if not self._is_flush_due:
-                self._is_flush_due = True
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants the result
-                    self._loop.call_soon_threadsafe(self._flush)
-
-    def _flush(self) -> None:
-        self._is_flush_due = False
-        while self._finished:
-            self._post(self._finished.popleft())
-
-    def _call(self, key: TaskKey, activity: Activity, task: TaskScheduled) -> TaskDone:
+    def run(self) -> TaskDone:
+        activity = self._known()
         try:
-            return self._result(key, activity, activity.function(*activity.arguments(task.input)))
+            return self._completed(activity.function(*activity.arguments(self._task.input)))
         except BaseException as error:  # noqa: BLE001  (the border to user code: whatever it raises fails the task)
-            return _failed(key, activity.name, error)
+            return self._failed(error)
 
-    async def _run_async(self, key: TaskKey, activity: Activity, task: TaskScheduled) -> None:
+    async def run_async(self) -> TaskDone:
+        if self._activity is None:
+            return self._done(failure=_unknown(self._task.name, self._activities))
+        activity = self._activity
         try:
-            message = self._result(key, activity, await activity.function(*activity.arguments(task.input)))
+            return self._completed(await activity.function(*activity.arguments(self._task.input)))
         except asyncio.CancelledError:
-            if self._loop.is_running() and not _is_cancelling():
-                self._done(_failed(key, activity.name, RuntimeError("the activity was cancelled from within")))
-                return
-            raise  # the hub is closing: the activity runs again at the next start
-        except Exception as error:  # noqa: BLE001  (the border to user code: whatever it raises fails the task)
-            message = _failed(key, activity.name, error)
-        self._done(message)
+            if is_closing():
+                raise  # the activity runs again at the next start
+            return self._failed(RuntimeError("the activity was cancelled from within"))
+        except BaseException as error:  # noqa: BLE001  (the border to user code: whatever it raises fails the task)
+            return self._failed(error)
 
-    def _result(self, key: TaskKey, activity: Activity, value: Any) -> TaskDone:
-        text = encode_payload(value, f"The result of activity {activity.name!r}", self._limit)
-        return TaskDone(instance_id=key[0], execution_id=key[1], task_id=key[2], result=text)
+    def _known(self) -> Activity:
+        assert self._activity is not None
+        return self._activity
 
-    def _done(self, message: TaskDone) -> None:
-        self._post(message)
+    def _completed(self, value: Any) -> TaskDone:
+        return self._done(encode_payload(value, f"The result of activity {self._task.name!r}", self._limit))
 
+    def _failed(self, error: BaseException) -> TaskDone:
+        _log.info("activity %s of %s failed: %s", self._task.name, self._key[0], type(error).__name__)
+        return self._done(failure=failure_of(without_our_frame(error)))
 
-def _is_cancelling() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _failed(key: TaskKey, name: str, error: BaseException) -> TaskDone:
-    trace = error.__traceback__
-    error = error.with_traceback(trace.tb_next if trace is not None else None)  # without our own frame
-    _log.info("activity %s of %s failed: %s", name, key[0], type(error).__name__)
-    return TaskDone(instance_id=key[0], execution_id=key[1], task_id=key[2], failure=failure_of(error))
+    def _done(self, result: str | None = None, failure: FailureDetails | None = None) -> TaskDone:
+        instance_id, execution_id, task_id = self._key
+        return TaskDone(
+            instance_id=instance_id, execution_id=execution_id, task_id=task_id, result=result, failure=failure
+        )
 
 
-def _unknown(key: TaskKey, name: str, known: Iterable[str]) -> TaskDone:
+def _unknown(name: str, known: Mapping[str, Activity]) -> FailureDetails:
     close = get_close_matches(name, known, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    failure = FailureDetails("ActivityNotFoundError", f"No activity is named {name!r}{hint}", is_non_retriable=True)
-    return TaskDone(instance_id=key[0], execution_id=key[1], task_id=key[2], failure=failure)
+    return FailureDetails("ActivityNotFoundError", f"No activity is named {name!r}{hint}", is_non_retriable=True)

@@ -17,6 +17,10 @@ class Ended(msgspec.Struct, frozen=True):
     at: int
 
 
+class LookAgain(Exception):  # noqa: N818  (no error: it never leaves the runtime)
+    """The instance that was there when somebody began to wait may be there no more."""
+
+
 class Completions:
     """Those who wait are told the last state from memory, when it is durable; no query is made."""
 
@@ -41,6 +45,11 @@ class Completions:
     def purged(self, instance_id: str) -> None:
         """Nobody will ever hear of its end."""
         self._tell(instance_id, lambda future: future.set_exception(InstanceNotFoundError(instance_id)))
+
+    def look_again(self) -> None:
+        """What was in memory is gone: those who wait must ask the store again."""
+        for instance_id in list(self._waiting):
+            self._tell(instance_id, lambda future: future.set_exception(LookAgain()))
 
     def close(self) -> None:
         for instance_id in list(self._waiting):

@@ -7,13 +7,17 @@ from typing import Self
 
 from bide.app import App
 from bide.client.base import Client
+from bide.core.turn import Job as Task
 from bide.errors import ConfigurationError, HubClosedError
 from bide.model.clock import Clock
-from bide.runtime.activities import ActivityRunner
+from bide.model.entities import ENTITY_MARK, EntityBatch
+from bide.runtime.activities import ActivityJob
+from bide.runtime.batches import BatchJob
 from bide.runtime.clock import SystemClock
 from bide.runtime.completions import Completions
 from bide.runtime.gil import lower_switch_interval, restore_switch_interval
 from bide.runtime.ids import IdSource
+from bide.runtime.jobs import Job, JobKey, JobRunner
 from bide.runtime.local import LocalClient
 from bide.runtime.partition import Partition
 from bide.runtime.retention import Retention
@@ -50,7 +54,7 @@ class Engine:
         self._retention = retention
         self._client: LocalClient | None = None
         self._partition: Partition | None = None
-        self._activities: ActivityRunner | None = None
+        self._jobs: JobRunner | None = None
         self._completions = Completions()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -70,8 +74,8 @@ class Engine:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing happens: no message, no commit, no activity."""
-        return self.partition.is_idle and self._activities is not None and self._activities.is_idle
+        """Whether nothing happens: no message, no commit, no activity, no operation of an entity."""
+        return self.partition.is_idle and self._jobs is not None and self._jobs.is_idle
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -103,9 +107,7 @@ class Engine:
         partition = Partition(
             self.app, self.store, self._clock, max_resident=self._max_resident, completions=completions
         )
-        partition.activities = self._activities = ActivityRunner(
-            self.app.activities, partition.post, threads=self._threads, limit=self.max_payload_bytes
-        )
+        partition.jobs = self._jobs = JobRunner(self._job, partition.post, threads=self._threads)
         client = LocalClient(partition, self.store, self._clock, IdSource(), completions, self.max_payload_bytes)
         await partition.start()
         self._partition, self._client = partition, client
@@ -113,6 +115,12 @@ class Engine:
         if self._retention is not None:
             duty = Retention(client, self.store, self._clock, self._retention)
             self._tasks.append(asyncio.create_task(duty.run(), name="bide-retention"))
+
+    def _job(self, key: JobKey, task: Task) -> Job:
+        if isinstance(task, EntityBatch):
+            entity = self.app.entities[task.entity_id[1:].partition(ENTITY_MARK)[0]]
+            return BatchJob(task, entity, self.app, self.max_payload_bytes)
+        return ActivityJob(key, task, self.app.activities, self.max_payload_bytes)
 
     async def close(self) -> None:
         """Finish what was accepted and close the store. Activities that still run are run again at the next start."""
@@ -123,8 +131,8 @@ class Engine:
         for duty in duties:
             duty.cancel()
         await asyncio.gather(*duties, return_exceptions=True)
-        assert self._activities is not None
-        await self._activities.close()
+        assert self._jobs is not None
+        await self._jobs.close()
         partition.close()
         try:
             await loop

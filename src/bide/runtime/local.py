@@ -5,10 +5,13 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from bide.client.base import (
     DEFAULT_PAGE_SIZE,
     Client,
     DeadEvent,
+    EntityStatus,
     HistoryEntry,
     OpenWait,
     OrchestrationStatus,
@@ -17,10 +20,11 @@ from bide.client.base import (
     ResultPage,
     optional_datetime,
 )
-from bide.errors import InstanceNotFoundError, PayloadTooLargeError
-from bide.model.clock import Clock, span_micros, to_datetime, to_micros
+from bide.errors import InstanceNotFoundError, InstanceStateError, PayloadTooLargeError
+from bide.model.clock import Clock, time_micros, to_datetime, to_micros
 from bide.model.codec import decode_payload, decode_turn, encode_payload
 from bide.model.commit import Turn
+from bide.model.entities import ENTITY_MARK, EntityId, EntitySummary, OperationRequest, as_entity_id
 from bide.model.events import ExecutionStarted, OrchestratorStarted
 from bide.model.instance import (
     ENDED,
@@ -30,17 +34,18 @@ from bide.model.instance import (
     OrchestrationRuntimeStatus,
     Wait,
 )
-from bide.model.messages import Purge, RaiseEvent, Resume, Rewind, StartInstance, Suspend, Terminate
+from bide.model.messages import Purge, RaiseEvent, RequestEntity, Resume, Rewind, StartInstance, Suspend, Terminate
 from bide.model.names import (
     check_event_name,
     check_instance_id,
+    check_operation_name,
     check_queue_name,
     check_storable,
     check_text,
     registered_name,
 )
 from bide.model.queue import QueueMessage
-from bide.runtime.completions import Completions, Ended
+from bide.runtime.completions import Completions, Ended, LookAgain
 from bide.runtime.ids import IdSource
 from bide.runtime.partition import Partition
 from bide.runtime.queues import send
@@ -92,6 +97,7 @@ class LocalClient(Client):
     async def raise_event(
         self, instance_id: str, name: str, data: Any = None, *, event_id: str | None = None
     ) -> RaisedEvent:
+        _check_id(instance_id)
         check_event_name(name)
         check_text(event_id, "The event id")
         text = encode_payload(data, f"The data of event {name!r}", self._limit)
@@ -141,36 +147,44 @@ class LocalClient(Client):
         *,
         timeout: timedelta | float | None = None,
     ) -> OrchestrationStatus:
+        _check_is_orchestration(instance_id)
+        if timeout is None:
+            return await self._completion(instance_id)
         seconds = timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
-        ended = self._completions.register(instance_id)
-        try:
-            instance = self._partition.resident(instance_id)
-            if instance is None or instance.has_ended:
-                status = await self.get_status(instance_id)
-                if status.runtime_status.is_ended:
-                    return status
-            return _ended_status(await (ended if seconds is None else self._until(ended, seconds, instance_id)))
-        finally:
-            self._completions.forget(instance_id, ended)
-
-    async def _until(self, ended: "asyncio.Future[Ended]", seconds: float, instance_id: str) -> Ended:
         try:
             async with asyncio.timeout(seconds):
-                return await ended
+                return await self._completion(instance_id)
         except TimeoutError:
             raise TimeoutError(f"Instance {instance_id!r} has not ended after {seconds:g} s") from None
 
+    async def _completion(self, instance_id: str) -> OrchestrationStatus:
+        while True:
+            ended = self._completions.register(_check_id(instance_id))
+            try:
+                instance = self._partition.resident(instance_id)
+                if instance is None or instance.has_ended:
+                    status = await self.get_status(instance_id)
+                    if status.runtime_status.is_ended:
+                        return status
+                return _ended_status(await ended)
+            except LookAgain:
+                continue
+            finally:
+                self._completions.forget(instance_id, ended)
+
     async def terminate(self, instance_id: str, reason: str | None = None, *, recursive: bool = False) -> None:
-        await self._partition.ask(Terminate(instance_id=instance_id, reason=_reason(reason), recursive=recursive))
+        await self._partition.ask(
+            Terminate(instance_id=_check_id(instance_id), reason=_reason(reason), recursive=recursive)
+        )
 
     async def suspend(self, instance_id: str, reason: str | None = None) -> None:
-        await self._partition.ask(Suspend(instance_id=instance_id, reason=_reason(reason)))
+        await self._partition.ask(Suspend(instance_id=_check_id(instance_id), reason=_reason(reason)))
 
     async def resume(self, instance_id: str, reason: str | None = None) -> None:
-        await self._partition.ask(Resume(instance_id=instance_id, reason=_reason(reason)))
+        await self._partition.ask(Resume(instance_id=_check_id(instance_id), reason=_reason(reason)))
 
     async def rewind(self, instance_id: str, reason: str | None = None) -> None:
-        await self._partition.ask(Rewind(instance_id=instance_id, reason=_reason(reason)))
+        await self._partition.ask(Rewind(instance_id=_check_id(instance_id), reason=_reason(reason)))
 
     async def restart(self, instance_id: str, *, restart_with_new_instance_id: bool = True) -> str:
         record = await self._record(instance_id)
@@ -188,6 +202,7 @@ class LocalClient(Client):
         return message.instance_id
 
     async def purge(self, instance_id: str, *, force: bool = False, recursive: bool = False) -> int:
+        _check_id(instance_id)
         children = await self._descendants(instance_id) if recursive else []
         await self._partition.ask(Purge(instance_id=instance_id, force=force))
         return 1 + await self._purge_all(children, force=force)
@@ -218,6 +233,7 @@ class LocalClient(Client):
                 return removed
 
     async def get_history(self, instance_id: str) -> tuple[HistoryEntry, ...]:
+        _check_is_orchestration(instance_id)
         turns = await self._store.turns(instance_id)
         if not turns:
             raise InstanceNotFoundError(instance_id)
@@ -257,31 +273,92 @@ class LocalClient(Client):
     async def peek_queue(self, queue: str, *, limit: int = DEFAULT_PAGE_SIZE) -> tuple[QueuedMessage, ...]:
         return tuple(map(_queued_message, await self._store.peek(check_queue_name(queue), limit)))
 
+    async def signal_entity(
+        self,
+        entity_id: EntityId | str,
+        operation: str,
+        input_: Any = None,
+        *,
+        scheduled_time: datetime | timedelta | None = None,
+    ) -> None:
+        text = encode_payload(input_, f"The input of operation {operation!r}", self._limit)
+        request = OperationRequest(self._ids.new_id(), check_operation_name(operation), text)
+        target = str(as_entity_id(entity_id))
+        await self._partition.ask(
+            RequestEntity(instance_id=target, request=request, scheduled_at=self._time(scheduled_time))
+        )
+
+    async def get_entity(self, entity_id: EntityId | str) -> EntityStatus | None:
+        record = await self._store.get(str(as_entity_id(entity_id)))
+        return None if record is None else _entity_status(record, fetch_state=True)
+
+    async def list_entities(
+        self,
+        name: str | None = None,
+        *,
+        last_operation_from: datetime | None = None,
+        last_operation_to: datetime | None = None,
+        fetch_state: bool = False,
+        page_size: int = DEFAULT_PAGE_SIZE,
+        continuation_token: str | None = None,
+    ) -> ResultPage[EntityStatus]:
+        where = InstanceFilter(
+            entities=True,
+            name=name.casefold() if name is not None else None,
+            updated_from=_optional_micros(last_operation_from),
+            updated_to=_optional_micros(last_operation_to),
+        )
+        page = await self._store.query(where, limit=page_size, token=continuation_token)
+        items = tuple(_entity_status(record, fetch_state=fetch_state) for record in page.items)
+        return ResultPage(items, page.continuation_token)
+
     async def _record(self, instance_id: str) -> StatusRecord:
+        _check_is_orchestration(instance_id)
         record = await self._store.get(instance_id)
         if record is None:
             raise InstanceNotFoundError(instance_id)
         return record
 
     async def _descendants(self, instance_id: str) -> list[str]:
-        found: list[str] = []
+        found: dict[str, None] = {instance_id: None}
         level = [instance_id]
-        while level := await self._store.children(level):
-            found.extend(level)
-        return found
+        while level := [each for each in await self._store.children(level) if each not in found]:
+            found.update(dict.fromkeys(level))
+        return list(found)[1:]
 
     async def _purge_all(self, instance_ids: Iterable[str], *, force: bool) -> int:
         asked = [self._partition.ask(Purge(instance_id=each, force=force)) for each in instance_ids]
         results = await asyncio.gather(*asked, return_exceptions=True)
         for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, InstanceNotFoundError):
+            # One that is gone, or was started anew meanwhile, is not one of those that were to be removed.
+            if isinstance(result, BaseException) and not isinstance(result, InstanceNotFoundError | InstanceStateError):
                 raise result
         return sum(not isinstance(result, BaseException) for result in results)
 
-    def _time(self, start_at: datetime | timedelta | None) -> int | None:
-        if isinstance(start_at, timedelta):
-            return self._clock.now() + span_micros(start_at)
-        return _optional_micros(start_at)
+    def _time(self, value: datetime | timedelta | None) -> int | None:
+        return None if value is None else time_micros(value, self._clock.now())
+
+
+def _check_is_orchestration(instance_id: str) -> None:
+    if _check_id(instance_id).startswith(ENTITY_MARK):
+        raise InstanceNotFoundError(instance_id)
+
+
+def _entity_status(record: StatusRecord, *, fetch_state: bool) -> EntityStatus:
+    row = record.row
+    summary = msgspec.json.decode(row.custom_status or "{}", type=EntitySummary)
+    return EntityStatus(
+        entity_id=EntityId.parse(row.instance_id),
+        state=decode_payload(row.output) if fetch_state else None,
+        last_operation_time=to_datetime(record.updated_at),
+        locked_by=summary.locked_by,
+        backlog=summary.backlog,
+    )
+
+
+def _check_id(instance_id: str) -> str:
+    """Return an id that somebody asks for, if one could be stored at all: no instance has it otherwise."""
+    return check_text(instance_id, "An instance id") or ""
 
 
 def _reason(text: str | None) -> str | None:

@@ -52,6 +52,10 @@ class Timers:
         """Leave the timers of this instance alone: its code is not there to be run."""
         self._ignored.add(instance_id)
 
+    def heed(self, instance_id: str) -> None:
+        """Whoever has this id next is another one."""
+        self._ignored.discard(instance_id)
+
     def forget(self) -> None:
         self._posted.clear()
 
@@ -68,7 +72,8 @@ class Timers:
     async def _post(self) -> None:
         now = self._clock.now()
         try:
-            due = await self._store.due(now, _AT_A_TIME)
+            # Those that are known, and still due in the store, must not fill the page.
+            due = await self._store.due(now, _AT_A_TIME + len(self._posted) + len(self._ignored))
         except StoreError as error:
             if not self._is_closed:
                 _log.warning("cannot read timers, trying again: %s", error)

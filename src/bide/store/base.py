@@ -60,17 +60,21 @@ class Due(msgspec.Struct, frozen=True):
 class InstanceFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which instances a query wants; the fields are joined by "and", an empty one asks for nothing.
 
-    `created_from` and `created_to` are inclusive. `ended_before` (exclusive) matches ended instances only.
-    `waiting_for` matches an event name without regard to case.
+    `created_from` and `created_to` are inclusive, so are `updated_from` and `updated_to`, which go by the time of the last
+    turn. `ended_before` (exclusive) matches ended instances only. `waiting_for` matches an event name without regard to
+    case. `entities` asks for entities, whose ids begin with `@`, instead of orchestrations.
     """
 
     statuses: frozenset[OrchestrationRuntimeStatus] | None = None
     created_from: int | None = None
     created_to: int | None = None
+    updated_from: int | None = None
+    updated_to: int | None = None
     ended_before: int | None = None
     id_prefix: str | None = None
     name: str | None = None
     waiting_for: str | None = None
+    entities: bool = False
 
 
 class QueueStore(Protocol):

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from bide.errors import StoreUnavailableError
 from bide.model.commit import Batch, Commit, Turn
+from bide.model.entities import ENTITY_MARK
 from bide.model.instance import DeadLetter, InstanceRow, Wait
 from bide.store.base import Due, InstanceFilter, Loaded, Page, StatusRecord, parse_token
 from bide.store.memory_queues import MemoryQueues
@@ -124,9 +125,12 @@ class MemoryStore(MemoryQueues):
     def _matches(self, row: InstanceRow, where: InstanceFilter) -> bool:
         folded = where.waiting_for.casefold() if where.waiting_for is not None else None
         return (
-            (where.statuses is None or row.status in where.statuses)
+            (row.instance_id[0] == ENTITY_MARK) == where.entities
+            and (where.statuses is None or row.status in where.statuses)
             and (where.created_from is None or row.created_at >= where.created_from)
             and (where.created_to is None or row.created_at <= where.created_to)
+            and (where.updated_from is None or self._turns[row.iid][-1].at >= where.updated_from)
+            and (where.updated_to is None or self._turns[row.iid][-1].at <= where.updated_to)
             and (where.ended_before is None or (row.ended_at is not None and row.ended_at < where.ended_before))
             and (where.id_prefix is None or row.instance_id.startswith(where.id_prefix))
             and (where.name is None or row.name == where.name)

@@ -4,10 +4,10 @@ import asyncio
 import sqlite3
 import threading
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
-from bide.errors import StoreError, StoreUnavailableError
+from bide.errors import StoreError
 from bide.store.sqlite.batch import SETUP
 from bide.store.sqlite.checkpoints import Checkpoints
 from bide.store.sqlite.connection import explain
@@ -16,8 +16,8 @@ _BYTES_PER_BATCH = 32 << 10
 """Pages that a small batch touches besides its own bytes, for the estimate of how much the log has grown."""
 
 Statement = tuple[str, tuple[Any, ...]]
-_Job = tuple[Statement, "asyncio.Future[Any]", bool]
-"""What to execute, whom to tell, and whether the statement returns rows."""
+_Job = tuple[Statement, "asyncio.Future[Any]", bool, int]
+"""What to execute, whom to tell, whether the statement returns rows, and the generation: see `Writer.submit`."""
 
 
 class Writer:
@@ -30,7 +30,8 @@ class Writer:
         self._checkpoints = Checkpoints(path)
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._loop = asyncio.get_running_loop()
-        self._failed: asyncio.Future[None] | None = None
+        self._generation = 0  # the loop's; a new one begins when a failure is known there
+        self._failed_generation = -1  # the thread's, as is the error
         self._error: StoreError | None = None
         self._thread = threading.Thread(target=self._run, name="bide-writer", daemon=True)
         self._thread.start()
@@ -41,13 +42,13 @@ class Writer:
         When one fails, those submitted before its failure was known fail too: they may rest on it.
         """
         done: asyncio.Future[None] = self._loop.create_future()
-        self._jobs.put((statement, done, False))
+        self._jobs.put((statement, done, False, self._generation))
         return done
 
     def submit_returning(self, statement: Statement) -> "asyncio.Future[list[Any]]":
         """Like `submit`, for a statement with RETURNING: its rows. It is executed even if the future is cancelled."""
         done: asyncio.Future[list[Any]] = self._loop.create_future()
-        self._jobs.put((statement, done, True))
+        self._jobs.put((statement, done, True, self._generation))
         return done
 
     async def close(self) -> None:
@@ -57,45 +58,30 @@ class Writer:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            statement, done, is_returning = job
-            error, rows = (
-                self._error,
-                None,
-            )  # read once: the loop may forget it at any moment, and then this job still fails
-            if error is None:
-                error, rows = self._write(statement, is_returning=is_returning)
-                self._error = error
-            self._loop.call_soon_threadsafe(self._resolve, done, error, rows)
-            if error is None:
+            statement, done, is_returning, generation = job
+            rows = None
+            if generation > self._failed_generation:
+                self._error, rows = self._write(statement, is_returning=is_returning)
+                if self._error is not None:
+                    self._failed_generation = generation
+            self._loop.call_soon_threadsafe(self._resolve, done, self._error, rows, generation)
+            if self._error is None:
                 self._checkpoints.wrote(_size(statement), self._connection)
         self._checkpoints.close(self._connection)
         self._connection.close()
 
-    def _resolve(self, done: "asyncio.Future[Any]", error: StoreError | None, rows: list[Any] | None) -> None:
+    def _resolve(
+        self, done: "asyncio.Future[Any]", error: StoreError | None, rows: list[Any] | None, generation: int
+    ) -> None:
         """Runs in the loop: from here on the failure is known, and what is submitted next is tried."""
-        if error is not None and self._error is error:
-            self._jobs_fail_until_known()
+        if error is not None and self._generation == generation:
+            self._generation += 1
         if done.done():
             return
         if error is None:
             done.set_result(rows)
         else:
             done.set_exception(error)
-
-    def _jobs_fail_until_known(self) -> None:
-        """Everything in the queue now was submitted before the failure was known."""
-        waiting: list[_Job | None] = []
-        while True:
-            try:
-                waiting.append(self._jobs.get_nowait())
-            except Empty:
-                break
-        error, self._error = self._error, None
-        for job in waiting:
-            if job is None:
-                self._jobs.put(None)
-            elif not job[1].done():
-                job[1].set_exception(error or StoreUnavailableError("An earlier commit failed."))
 
     def _write(self, statement: Statement, *, is_returning: bool) -> tuple[StoreError | None, list[Any] | None]:
         """Execute it. A statement that returns rows has ended, and is committed, when the last one has been fetched."""

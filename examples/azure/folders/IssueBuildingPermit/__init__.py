@@ -1,0 +1,2 @@
+def main(application: str) -> str:
+    return f"Building permit for {application}"

@@ -1,0 +1,102 @@
+"""`bide serve FOLDER`: an Azure Functions app, a store and an HTTP port, until a signal comes."""
+
+import logging
+import os
+import socket
+from pathlib import Path
+
+from rich.markup import escape
+
+from bide.cli import render
+from bide.cli.exits import Exit
+from bide.cli.serve import Options, run
+from bide.cli.target import default_store
+from bide.client.paths import BASE
+from bide.errors import ConfigurationError
+from bide.functions.asgi import FunctionsAsgi
+from bide.functions.host import FunctionHost
+from bide.functions.indexing import is_function_app
+from bide.functions.loading import FunctionApp, load_function_app
+from bide.http.server import serve
+from bide.hub import Hub
+
+_SQLITE = "sqlite:///"
+_ALL = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104  (addresses to listen on, which nobody can be sent to)
+
+
+def serve_functions(folder: Path, options: Options) -> int:
+    """Serve the app in `folder`. The default store stands in that folder."""
+    if not is_function_app(folder):
+        raise ConfigurationError(
+            f"{folder.resolve()} is not a Functions app: it has no host.json, function_app.py or */function.json. "
+            "To serve an app of bide's own name its file, as app.py."
+        )
+    if options.log_level is None:
+        _show_logs_of_the_app()
+    store = _absolute(options.store or os.environ.get("BIDE_STORE"))
+    loaded = load_function_app(folder)
+    listener = options.listen(default_port=loaded.settings.port, key="its own" if options.enable_auth else None)
+    hub = options.make_hub(
+        loaded.app, store=store or default_store(), name=loaded.settings.hub_name, threads=loaded.threads
+    )
+    run(_serve(loaded, hub, listener, options))
+    return Exit.OK
+
+
+async def _serve(loaded: FunctionApp, hub: Hub, listener: socket.socket, options: Options) -> None:
+    port = listener.getsockname()[1]
+    url = f"http://{options.host}:{port}"
+    own = f"http://127.0.0.1:{port}" if options.host in _ALL else url
+    async with hub, FunctionHost(loaded, hub, origin=own, key=options.key, checks_keys=options.enable_auth) as host:
+        management = hub.asgi(key=host.key)
+        await serve(
+            FunctionsAsgi(host, management, hub.asgi()),
+            listener,
+            access_log=options.access_log,
+            log_level=options.log_level or "warning",
+            on_started=lambda _: _announce(host, url),
+            on_stopping=management.stop_waiting,
+        )
+
+
+def _show_logs_of_the_app() -> None:
+    """Show what functions log from info on, as Azure's tools do; of libraries only warnings: they log requests."""
+    logging.getLogger().setLevel(logging.INFO)
+    for library in ("bide", "azure", "httpx", "asyncio", "faststream"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def _announce(host: FunctionHost, url: str) -> None:
+    console = render.console()
+    app = host.loaded.app
+    console.print(f"[bold]bide[/] serves {escape(host.loaded.settings.root.name)} on [bold]{url}[/]")
+    console.print(f"  store          {escape(host.hub.location)}")
+    for route in host.routes.routes:
+        methods = ",".join(sorted(route.methods)) or "ANY"
+        console.print(
+            f"  http           {methods} {url}{escape(host.routes.prefix + route.url.lstrip('/'))}  ({route.function.name})"
+        )
+    for function in host.loaded.functions:
+        if function.trigger.type != "httptrigger":
+            console.print(f"  {function.trigger.type.removesuffix('trigger'):14} {escape(function.name)}")
+    console.print(f"  orchestrators  {escape(', '.join(_own(app.orchestrators))) or 'none'}")
+    console.print(f"  activities     {escape(', '.join(_own(app.activities))) or 'none'}")
+    if app.entities:
+        console.print(f"  entities       {escape(', '.join(app.entities))}")
+    console.print(f"  management     {url}{BASE}")
+    for name, key in host.new_keys.items():
+        console.print(f"  new key        {escape(name)}  {key}")
+    for problem in host.problems:
+        console.print(f"[yellow]warning[/] {escape(str(problem))}")
+    console.print("ready, stop with Ctrl+C")
+
+
+def _own(names: object) -> list[str]:
+    return [name for name in names if not name.startswith("BuiltIn__")]  # type: ignore[attr-defined]
+
+
+def _absolute(store: str | None) -> str | None:
+    """Fix a relative path to where the command was given: the app's folder becomes the working directory."""
+    if store is None or not store.startswith(_SQLITE):
+        return store
+    return f"{_SQLITE}{Path(store.removeprefix(_SQLITE)).absolute()}"

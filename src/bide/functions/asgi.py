@@ -1,0 +1,75 @@
+"""The ASGI app of a hosted app: its HTTP functions, and the management API beside them."""
+
+import logging
+from typing import Any
+
+from bide.client.paths import BASE, KEY_HEADER
+from bide.errors import PayloadTooLargeError
+from bide.functions.host import FunctionHost
+from bide.functions.http_trigger import Answer, HttpRoute, answer_of, request_value
+from bide.http.request import Receive, Request, Scope, Send, read_body
+
+_log = logging.getLogger("bide.functions.http")
+
+_MAX_BODY_BYTES = 100 << 20
+"""As on Azure."""
+
+
+class FunctionsAsgi:
+    """Answers HTTP functions below their prefix, and passes everything else on to the management API.
+
+    `rpc` is that API without a key, for the app's own clients.
+    """
+
+    def __init__(self, host: FunctionHost, management: Any, rpc: Any) -> None:
+        self._host = host
+        self._management = management
+        self._rpc = rpc
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._management(scope, receive, send)
+            return
+        path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+        if path.startswith(self._host.rpc_path + "/"):
+            below = path.removeprefix(self._host.rpc_path)
+            await self._rpc({**scope, "raw_path": f"{BASE}{below}".encode("latin-1")}, receive, send)
+            return
+        found = self._host.routes.find(scope["method"], path)
+        if found is None:
+            await self._management(scope, receive, send)
+        else:
+            await _send(await self._answer(scope, receive, *found), scope["method"], send)
+
+    async def _answer(self, scope: Scope, receive: Receive, route: HttpRoute, params: dict[str, str]) -> Answer:
+        request = Request.read(scope)
+        if not self._may(request, route):
+            return Answer(401)
+        try:
+            body = await read_body(receive, _MAX_BODY_BYTES)
+            query: bytes = scope.get("query_string", b"")
+            url = f"{request.origin}{request.path}" + (f"?{query.decode('latin-1')}" if query else "")
+            value = request_value(scope["method"], url, query, request.headers, params, body)
+            return answer_of(await self._host.call(route.function, value))
+        except PayloadTooLargeError:
+            return Answer(413)
+        except Exception:  # noqa: BLE001  (the border to user code)
+            _log.exception("%s failed", route.function.where)
+            return Answer(500)
+
+    def _may(self, request: Request, route: HttpRoute) -> bool:
+        keys = self._host.keys
+        if keys is None:
+            return True
+        key = request.query.get("code") or request.headers.get(KEY_HEADER)
+        return keys.opens(key, route.level, route.function.name)
+
+
+async def _send(answer: Answer, method: str, send: Send) -> None:
+    headers = [
+        (name.encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in answer.headers
+    ]
+    if not any(name == b"content-length" for name, _ in headers):
+        headers.append((b"content-length", str(len(answer.body)).encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})

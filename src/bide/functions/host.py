@@ -1,0 +1,185 @@
+"""`FunctionHost`: runs a loaded app beside a hub."""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from types import TracebackType
+from typing import Any, Self
+
+from bide.errors import BideError, ConfigurationError
+from bide.functions.durable.bridge import Bridge, binding_text, connect
+from bide.functions.function import Binding, Function
+from bide.functions.http_trigger import Routes
+from bide.functions.indexing import Problem
+from bide.functions.invocation import Invocation, TriggerValue, UserCode
+from bide.functions.keys import Keys
+from bide.functions.loading import FunctionApp
+from bide.functions.queue_trigger import bodies, message_value
+from bide.functions.queues import Listener, ReceivedMessage, open_listener, open_sender
+from bide.functions.settings import resolve
+from bide.functions.timer_trigger import Timer
+from bide.hub import Hub
+
+_log = logging.getLogger("bide.functions")
+
+
+_HOST = "127.0.0.1"
+_EMULATOR = (_HOST, 10001)
+"""Where `UseDevelopmentStorage=true` expects the queues of Azure's emulator."""
+
+
+class FunctionHost:
+    """A running app: `async with FunctionHost(loaded, hub, origin=…) as host:`, inside of the hub's own.
+
+    `origin` is what management URLs begin with where no request tells. With `checks_keys` HTTP functions want the keys
+    that their level says; without, as in Azure's local tools, everybody may call them. `key` protects the management API;
+    with `checks_keys` and without a `key` the stored system key does.
+    """
+
+    def __init__(
+        self, loaded: FunctionApp, hub: Hub, *, origin: str, key: str | None = None, checks_keys: bool = False
+    ) -> None:
+        self.loaded = loaded
+        self.hub = hub
+        self.routes = Routes(loaded.with_trigger("httptrigger"), loaded.settings.route_prefix)
+        self.keys = Keys(hub.store) if checks_keys else None
+        self.new_keys: dict[str, str] = {}
+        self.problems: list[Problem] = [*loaded.problems, *self.routes.problems]
+        self.key = key
+        self.rpc_path = f"/durabletask/{secrets.token_urlsafe(16)}"
+        """The management API for the app's own clients, who have no key: the path itself is the secret."""
+        self._origin = origin
+        self._code: UserCode | None = None
+        self._listeners: list[asyncio.Task[None]] = []
+        self._client_text = ""
+
+    async def __aenter__(self) -> Self:
+        self._code = UserCode(self.loaded.threads)
+        if self.keys is not None:
+            self.new_keys = await self.keys.open(route.function.name for route in self.routes.routes)
+            self.key = self.key or self.keys.system
+        bridge = Bridge(
+            self.hub.client,
+            hub_name=self.hub.name,
+            origin=self._origin,
+            key=self.key,
+            is_v1=self.loaded.is_v1,
+            rpc_url=f"{self._origin}{self.rpc_path}/",
+            replaces_any=self.loaded.settings.replaces_any,
+        )
+        connect(bridge)
+        self._client_text = binding_text(bridge)
+        app = self.loaded.app
+        app.code, app.bridge, app.deliver, app.client_text = self._code, bridge, self.deliver, self._client_text
+        for function in self.loaded.functions:
+            self._listen(function)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for listener in self._listeners:
+            listener.cancel()
+        await asyncio.gather(*self._listeners, return_exceptions=True)
+        connect(None)
+        if self._code is not None:
+            self._code.close()
+
+    async def call(self, function: Function, value: TriggerValue) -> Invocation:
+        """Call a function and deliver its outputs. Raises what it raises."""
+        assert self._code is not None
+        invocation = Invocation(function, value)
+        await invocation.run(self._code, self._client_text)
+        await self.deliver(invocation)
+        return invocation
+
+    async def deliver(self, invocation: Invocation) -> None:
+        """Send what a call has set on its outputs; the answer of an HTTP function is not among them."""
+        for binding, value in invocation.values():
+            if binding.type == "queue":
+                await self._send(invocation.function, binding, value)
+            elif binding.type != "http":
+                _log.warning(
+                    "%s: a value for the output %r (%s) was dropped",
+                    invocation.function.where,
+                    binding.name,
+                    binding.type,
+                )
+
+    # Triggers
+
+    def _listen(self, function: Function) -> None:
+        """Start listening for a function's trigger; what is wrong with it concerns no other function."""
+        try:
+            match function.trigger.type:
+                case "timertrigger":
+                    work = self._run_timer(Timer(function, self.hub.store))
+                case "queuetrigger":
+                    work = self._run_queue(function, self._queue(function, function.trigger))
+                case _:
+                    return
+        except BideError as error:
+            self.problems.append(Problem(function.where, str(error)))
+        else:
+            self._listeners.append(asyncio.create_task(work, name=f"bide-{function.name}"))
+
+    async def _run_timer(self, timer: Timer) -> None:
+        async def call(value: TriggerValue) -> None:
+            try:
+                await self.call(timer.function, value)
+            except Exception:  # noqa: BLE001  (the border to user code)
+                _log.exception("%s failed", timer.function.where)
+
+        await timer.run(call)
+
+    async def _run_queue(self, function: Function, listener: Listener) -> None:
+        async def handle(message: ReceivedMessage) -> None:
+            try:
+                await self.call(function, message_value(message))
+            except Exception:
+                _log.exception("%s failed on a message, for the %d. time", function.where, message.dequeue_count)
+                raise
+
+        try:
+            await listener.run(handle)
+        except BideError as error:
+            _log.error("%s: no messages any more: %s", function.where, error)
+
+    def _queue(self, function: Function, binding: Binding) -> Listener:
+        return open_listener(*self._address(function, binding), self.loaded.settings.queues, self.hub.store)
+
+    def _address(self, function: Function, binding: Binding) -> tuple[str | None, str]:
+        """Give connection and name of the queue that a binding names."""
+        name = binding.get("queueName")
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError(f"the binding {binding.name!r} has no queueName")
+        setting = str(binding.get("connection") or "AzureWebJobsStorage")
+        connection = os.environ.get(setting) or os.environ.get(f"AzureWebJobs{setting}")
+        if connection is not None and _is_emulator(connection) and not _answers(_EMULATOR):
+            note = f"{_HOST}:{_EMULATOR[1]} does not answer (Azurite): the queue {name!r} is bide's own"
+            self._note(Problem(function.where, note))
+            connection = None
+        return connection, resolve(name, function.where)
+
+    def _note(self, problem: Problem) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    async def _send(self, function: Function, binding: Binding, value: Any) -> None:
+        sender = open_sender(*self._address(function, binding), self.loaded.settings.queues, self.hub.store)
+        for body in bodies(value):
+            await sender.send(body)
+
+
+def _is_emulator(connection: str) -> bool:
+    return connection.replace(" ", "").casefold().startswith("usedevelopmentstorage=true")
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, timeout=0.2).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,135 @@
+"""Runs user code outside of the loop's turns: plain functions on threads, coroutines on the event loop.
+
+A job runs at least once, and under its key one at a time. The message it gives goes to the partition. Messages of threads
+are handed to the loop in batches: one wake-up for all that are there, however many finish meanwhile.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Protocol
+
+from bide.core.turn import Job as Task
+from bide.model.messages import EntityBatchDone, TaskDone
+
+_log = logging.getLogger("bide.jobs")
+
+JobKey = tuple[str, str, int]
+"""Instance id, execution id, task id."""
+JobResult = TaskDone | EntityBatchDone
+
+
+class Job(Protocol):
+    """Something to be run. Whatever the user's code raises must come out as a message."""
+
+    @property
+    def is_async(self) -> bool: ...
+
+    def run(self) -> JobResult:
+        """Run in a thread."""
+        ...
+
+    async def run_async(self) -> JobResult:
+        """Run on the event loop."""
+        ...
+
+
+class JobRunner:
+    """Runs jobs; `threads` bounds how many plain functions run at a time (coroutines are not bounded)."""
+
+    def __init__(self, make: Callable[[JobKey, Task], Job], post: Callable[[JobResult], None], *, threads: int) -> None:
+        """`make` makes the job of a task under a key; `post` takes the results."""
+        self._make = make
+        self._post = post
+        self._max_threads = threads
+        self._threads: list[threading.Thread] = []
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._submitted = self._flushed = 0
+        self._finished: deque[JobResult] = deque()
+        self._is_flush_due = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: set[JobKey] = set()
+        self._loop = asyncio.get_running_loop()
+
+    def start(self, instance_id: str, execution_id: str, task: Task) -> None:
+        """Run the task, unless it is running already."""
+        key = (instance_id, execution_id, task.task_id)
+        if key in self._running:
+            return
+        self._running.add(key)
+        job = self._make(key, task)
+        if job.is_async:
+            running = self._loop.create_task(self._run_async(job))
+            self._tasks.add(running)
+            running.add_done_callback(self._tasks.discard)
+        else:
+            self._run_in_thread(job)
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._running
+
+    def is_running(self, instance_id: str, execution_id: str, task_id: int) -> bool:
+        """Whether the task runs, or its result is not stored yet."""
+        return (instance_id, execution_id, task_id) in self._running
+
+    def forget(self, message: JobResult) -> None:
+        """The result has been stored (or dropped for good): the task may be started again if asked for."""
+        self._running.discard((message.instance_id, message.execution_id, message.task_id))
+
+    async def close(self) -> None:
+        """Cancel coroutines and let threads end after what they are doing; their results are not waited for."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        for _ in self._threads:
+            self._jobs.put(None)
+
+    def _run_in_thread(self, job: Job) -> None:
+        self._jobs.put(job)
+        self._submitted += 1
+        busy = self._submitted - self._flushed - len(self._finished)
+        if busy > len(self._threads) and len(self._threads) < self._max_threads:
+            thread = threading.Thread(target=self._work, name=f"bide-activity-{len(self._threads)}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # the system has no more of them: the job waits for one that is there
+                _log.warning("cannot run more activities at a time than %d: %s", len(self._threads), error)
+            else:
+                self._threads.append(thread)
+
+    def _work(self) -> None:
+        while True:
+            job = self._jobs.get()
+            if job is None:
+                return
+            self._finished.append(job.run())
+            if not self._is_flush_due:
+                self._is_flush_due = True
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants the result
+                    self._loop.call_soon_threadsafe(self._flush)
+
+    def _flush(self) -> None:
+        self._is_flush_due = False
+        while self._finished:
+            self._flushed += 1
+            self._post(self._finished.popleft())
+
+    async def _run_async(self, job: Job) -> None:
+        self._post(await job.run_async())
+
+
+def is_closing() -> bool:
+    """Whether a CancelledError is the hub's, that closes, and not one from within the user's code."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def without_our_frame(error: BaseException) -> BaseException:
+    trace = error.__traceback__
+    return error.with_traceback(trace.tb_next if trace is not None else None)

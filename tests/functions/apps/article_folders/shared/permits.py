@@ -1,0 +1,2 @@
+def number(application_id):
+    return f"B-{application_id}"

@@ -1,0 +1,3 @@
+def main(req, sms):
+    sms.set("hello")
+    return "sent"
