@@ -24,6 +24,7 @@ _log = logging.getLogger("bide.functions.queues")
 
 _OPEN_SECONDS = 20.0
 """Some libraries go on trying for minutes without a word."""
+_CLOSE_SECONDS = 5.0
 _CANCEL_ATTEMPTS = 6
 """Of a request for messages: at a bad moment libraries swallow it, and the request begins anew."""
 _CANCEL_SECONDS = 0.5
@@ -66,7 +67,7 @@ class BrokerSender:
     ) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            await connection.close()
+            await _close(connection)
 
     async def send(self, body: str | bytes) -> None:
         if self._connection is None:
@@ -125,8 +126,7 @@ class _Source:
         """Disconnect; messages under way are delivered again unless they are acknowledged before."""
         connection, self._connection, self._incoming = self._connection, None, None
         if connection is not None:
-            with suppress(Exception):  # a connection that is gone needs no good-bye
-                await connection.close()
+            await _close(connection)
 
 
 class _Delivery:
@@ -162,12 +162,18 @@ async def _open(connect: Connect, *, prefetch: int) -> Connection:
         async with asyncio.timeout(_OPEN_SECONDS):
             await connection.open(prefetch=prefetch)
     except BaseException as error:
-        with suppress(Exception):
-            await connection.close()
+        await _close(connection)
         if isinstance(error, TimeoutError):
             raise ConnectionError(f"no connection within {_OPEN_SECONDS:g} s") from error
         raise
     return connection
+
+
+async def _close(connection: Connection) -> None:
+    """Close it, for a bounded time: one that is gone needs no good-bye."""
+    with suppress(Exception):
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await connection.close()
 
 
 async def _received(connection: Connection, incoming: AsyncIterator[Incoming]) -> Incoming:
