@@ -7,9 +7,14 @@ import pytest
 from tests.functions.serving import APPS, BASE, serve
 
 
+@pytest.fixture(scope="module", params=["own", "installed"])
+def sdk(request):
+    return request.param
+
+
 @pytest.fixture(scope="module", params=["article_folders", "article_decorators"])
-def served(request, tmp_path_factory):
-    with serve(APPS / request.param, tmp_path_factory.mktemp("app")) as served:
+def served(request, sdk, tmp_path_factory):
+    with serve(APPS / request.param, tmp_path_factory.mktemp("app"), "--sdk", sdk) as served:
         yield served
 
 

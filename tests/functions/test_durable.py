@@ -230,6 +230,17 @@ async def test_inputs_arrive_as_they_were_given(host, value):
             assert (await host.ended(by_http)).output == value
 
 
+async def test_the_private_text_of_the_input(host):
+    @host.orchestrator
+    def orchestrate(context):
+        return json.loads(context._input)
+
+    async with host:
+        assert (await host.run("orchestrate", {"a": 1})).output == {"a": 1}
+        instance_id = await host.harness.client.start_new("orchestrate", client_input={"a": 2})
+        assert (await host.ended(instance_id)).output == {"a": 2}
+
+
 @pytest.mark.filterwarnings("ignore:azure.functions:DeprecationWarning")
 async def test_custom_classes_travel(host):
     @host.activity

@@ -34,7 +34,7 @@ def serve_functions(folder: Path, options: Options) -> int:
     if options.log_level is None:
         _show_logs_of_the_app()
     store = _absolute(options.store or os.environ.get("BIDE_STORE"))
-    loaded = load_function_app(folder)
+    loaded = load_function_app(folder, uses_sdk=options.sdk == "installed")
     listener = options.listen(default_port=loaded.settings.port, key="its own" if options.enable_auth else None)
     hub = options.make_hub(
         loaded.app, store=store or default_store(), name=loaded.settings.hub_name, threads=loaded.threads

@@ -45,6 +45,7 @@ def serve_app(
     activity_threads: int | None = None,
     replay_every_turn: bool = False,
     enable_auth: bool = False,
+    sdk: Literal["own", "installed"] = "own",
     reload: bool = False,
     access_log: bool = False,
     log_level: Literal["debug", "info", "warning", "error"] | None = None,
@@ -77,6 +78,9 @@ def serve_app(
         checked for determinism.
     enable_auth
         Functions app: ask for the keys that the functions' authLevel says. They are made, and shown, at the first start.
+    sdk
+        Functions app: own, bide's own azure.durable_functions; or installed, the released package 1.x, for apps that
+        reach into its insides.
     reload
         Start again whenever a .py or .json file below the app's folder changes.
     access_log
@@ -94,7 +98,7 @@ def serve_app(
         host=host, port=port, hub=hub, key=key, store=store, max_payload_bytes=max_payload_bytes,
         retention=timedelta(days=retention_days) if retention_days is not None else None,
         activity_threads=activity_threads, max_resident=0 if replay_every_turn else DEFAULT_MAX_RESIDENT,
-        enable_auth=enable_auth, access_log=access_log, log_level=log_level,
+        enable_auth=enable_auth, sdk=sdk, access_log=access_log, log_level=log_level,
     )  # fmt: skip
     if Path(app).is_dir():
         from bide.cli.functions import serve_functions  # noqa: PLC0415  (needs an extra)
@@ -121,6 +125,7 @@ class Options:
     activity_threads: int | None
     max_resident: int
     enable_auth: bool
+    sdk: str = "own"
     access_log: bool
     log_level: str | None
 

@@ -14,7 +14,7 @@ import msgspec
 import bide
 from bide.app.registry import RegisteredOrchestrator
 from bide.errors import ConfigurationError
-from bide.functions import durable, requirements
+from bide.functions import durable, requirements, sdk
 from bide.functions.durable import entity, http, orchestrator
 from bide.functions.durable.bridge import Bridge
 from bide.functions.durable.handles import user_function
@@ -44,6 +44,7 @@ class FunctionApp:
     functions: list[Function]
     problems: list[Problem] = field(default_factory=list)
     is_v1: bool = False
+    uses_sdk: bool = False
     threads: int = DEFAULT_THREADS
 
     def with_trigger(self, kind: str) -> list[Function]:
@@ -71,17 +72,24 @@ class DurableApp(bide.App):
     def activities(self) -> Mapping[str, Any]:
         return _Folded(super().activities)
 
-    def add_orchestrator(self, function: Function, *, is_v1: bool) -> None:
+    def add_orchestrator(self, function: Function, *, is_v1: bool, uses_sdk: bool = False) -> None:
         name = function.durable_name
-        adapted = orchestrator.adapt(name, user_function(function.call), is_v1=is_v1)
+        if uses_sdk:
+            adapted = sdk.adapt(name, function.call)
+        else:
+            adapted = orchestrator.adapt(name, user_function(function.call), is_v1=is_v1)
         self._add(self._orchestrators, "orchestrator", RegisteredOrchestrator(name, adapted, newest_wait_first=is_v1))
 
     def add_activity(self, function: Function) -> None:
         adapted = self._async_activity(function) if function.is_async else self._plain_activity(function)
         self.activity(name=function.durable_name)(adapted)
 
-    def add_entity(self, function: Function, *, is_v1: bool) -> None:
-        self.entity(name=function.durable_name)(entity.adapt(user_function(function.call), is_v1=is_v1))
+    def add_entity(self, function: Function, *, is_v1: bool, uses_sdk: bool = False) -> None:
+        if uses_sdk:
+            adapted = sdk.adapt_entity(function.call)
+        else:
+            adapted = entity.adapt(user_function(function.call), is_v1=is_v1)
+        self.entity(name=function.durable_name)(adapted)
 
     def _plain_activity(self, function: Function) -> Any:
         def run(payload: msgspec.Raw) -> Any:
@@ -133,9 +141,10 @@ class _Folded(Mapping[str, T]):
         return len(self._entries)
 
 
-def load_function_app(root: Path) -> FunctionApp:
+def load_function_app(root: Path, *, uses_sdk: bool = False) -> FunctionApp:
     """Load the app in a folder, which becomes the working directory and the first place to import from.
 
+    With `uses_sdk` the released azure-functions-durable 1.x, installed beside, takes the place of bide's own module.
     What cannot run here is listed in `problems`. Raises `ConfigurationError` when nothing can.
     """
     root = root.resolve()
@@ -152,7 +161,10 @@ def load_function_app(root: Path) -> FunctionApp:
         problems.append(
             Problem("requirements.txt", f"not installed: {', '.join(absent)}; pip install -r requirements.txt")
         )
-    durable.install()
+    if uses_sdk:
+        sdk.require()
+    else:
+        durable.install()
     try:
         indexed, unloaded = index_functions(settings)
     except ConfigurationError as error:
@@ -163,7 +175,8 @@ def load_function_app(root: Path) -> FunctionApp:
         DurableApp(rolls_back_entities=settings.rolls_back_entities),
         [],
         problems + unloaded,
-        requirements.wants_v1(root),
+        uses_sdk or requirements.wants_v1(root),
+        uses_sdk,
         _threads(settings),
     )
     http.register(loaded.app, settings.http_poll)
@@ -190,11 +203,11 @@ def _admit(loaded: FunctionApp, function: Function) -> None:
     try:
         match function.trigger.type:
             case "orchestrationtrigger":
-                loaded.app.add_orchestrator(function, is_v1=loaded.is_v1)
+                loaded.app.add_orchestrator(function, is_v1=loaded.is_v1, uses_sdk=loaded.uses_sdk)
             case "activitytrigger":
                 loaded.app.add_activity(function)
             case "entitytrigger":
-                loaded.app.add_entity(function, is_v1=loaded.is_v1)
+                loaded.app.add_entity(function, is_v1=loaded.is_v1, uses_sdk=loaded.uses_sdk)
             case kind if kind in _TRIGGERS:
                 loaded.functions.append(function)
     except ConfigurationError as error:

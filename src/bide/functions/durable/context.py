@@ -12,7 +12,7 @@ from bide.core.tasks import Task as EngineTask
 from bide.errors import TaskFailedError
 from bide.functions.durable import http as durable_http
 from bide.functions.durable.entity_id import EntityId
-from bide.functions.durable.payload import loads_input, raw, raw_input, text_of
+from bide.functions.durable.payload import loads, loads_input, raw, raw_input, text_of
 from bide.functions.durable.retry import engine_options
 from bide.functions.durable.tasks import AtomicTask, TaskBase, TimerTask, WhenAllTask, WhenAnyTask
 
@@ -77,11 +77,17 @@ class DurableOrchestrationContext:
     @property
     def _input(self) -> str | None:
         """The input as JSON text; private in the SDK, and used by apps all the same."""
+        text = self._text
+        inner = loads(text) if self._is_v1 else None
+        return inner if isinstance(inner, str) else text
+
+    @property
+    def _text(self) -> str | None:
         return text_of(self._engine.get_input(msgspec.Raw))
 
     def get_input(self, expected_type: Any = None) -> Any:
         """Return the input. With 1.x rules the second layer of JSON that its client adds is taken off."""
-        return loads_input(self._input, expected_type, is_v1=self._is_v1)
+        return loads_input(self._text, expected_type, is_v1=self._is_v1)
 
     @property
     def custom_status(self) -> Any:
