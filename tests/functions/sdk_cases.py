@@ -23,7 +23,7 @@ class Host:
     """A durable app and a harness; functions are given plainly."""
 
     def __init__(self, *, max_resident):
-        self.app = DurableApp(rolls_back_entities=True)
+        self.app = DurableApp(is_v1=True, uses_sdk=True)
         http.register(self.app, timedelta(seconds=30))
         self.harness = Harness(self.app, max_resident=max_resident)
 

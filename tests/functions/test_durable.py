@@ -37,13 +37,13 @@ class Host:
     """A durable app and a harness; functions are given plainly."""
 
     def __init__(self, *, is_v1, max_resident=1000):
-        self.app = DurableApp()
+        self.app = DurableApp(is_v1=is_v1)
         http.register(self.app, timedelta(seconds=30))
         self.is_v1 = is_v1
         self.harness = Harness(self.app, max_resident=max_resident)
 
     def orchestrator(self, function):
-        self.app.add_orchestrator(_function(function, "orchestrationTrigger"), is_v1=self.is_v1)
+        self.app.add_orchestrator(_function(function, "orchestrationTrigger"))
         return function
 
     def activity(self, function):

@@ -65,7 +65,7 @@ class FunctionHost:
             hub_name=self.hub.name,
             origin=self._origin,
             key=self.key,
-            is_v1=self.loaded.is_v1,
+            is_v1=self.loaded.app.is_v1,
             rpc_url=f"{self._origin}{self.rpc_path}/",
             replaces_any=self.loaded.settings.replaces_any,
         )

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,8 +43,6 @@ class FunctionApp:
     app: "DurableApp"
     functions: list[Function]
     problems: list[Problem] = field(default_factory=list)
-    is_v1: bool = False
-    uses_sdk: bool = False
     threads: int = DEFAULT_THREADS
 
     def with_trigger(self, kind: str) -> list[Function]:
@@ -57,8 +55,10 @@ class DurableApp(bide.App):
     `code`, `bridge`, `client_text` and `deliver` are the host's, while it runs.
     """
 
-    def __init__(self, *, rolls_back_entities: bool = True) -> None:
+    def __init__(self, *, is_v1: bool, uses_sdk: bool = False, rolls_back_entities: bool = True) -> None:
         super().__init__(rolls_back_entities=rolls_back_entities)
+        self.is_v1 = is_v1
+        self._uses_sdk = uses_sdk
         self.code: UserCode | None = None
         self.bridge: Bridge | None = None
         self.client_text = ""
@@ -72,23 +72,24 @@ class DurableApp(bide.App):
     def activities(self) -> Mapping[str, Any]:
         return _Folded(super().activities)
 
-    def add_orchestrator(self, function: Function, *, is_v1: bool, uses_sdk: bool = False) -> None:
-        name = function.durable_name
-        if uses_sdk:
-            adapted = sdk.adapt(name, function.call)
-        else:
-            adapted = orchestrator.adapt(name, user_function(function.call), is_v1=is_v1)
-        self._add(self._orchestrators, "orchestrator", RegisteredOrchestrator(name, adapted, newest_wait_first=is_v1))
+    def add_orchestrator(self, function: Function) -> None:
+        name, call = function.durable_name, function.call
+        adapted = sdk.adapt(name, call) if self._uses_sdk else self._own(name, call)
+        entry = RegisteredOrchestrator(name, adapted, newest_wait_first=self.is_v1)
+        self._add(self._orchestrators, "orchestrator", entry)
+
+    def _own(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        return orchestrator.adapt(name, user_function(call), is_v1=self.is_v1)
 
     def add_activity(self, function: Function) -> None:
         adapted = self._async_activity(function) if function.is_async else self._plain_activity(function)
         self.activity(name=function.durable_name)(adapted)
 
-    def add_entity(self, function: Function, *, is_v1: bool, uses_sdk: bool = False) -> None:
-        if uses_sdk:
+    def add_entity(self, function: Function) -> None:
+        if self._uses_sdk:
             adapted = sdk.adapt_entity(function.call)
         else:
-            adapted = entity.adapt(user_function(function.call), is_v1=is_v1)
+            adapted = entity.adapt(user_function(function.call), is_v1=self.is_v1)
         self.entity(name=function.durable_name)(adapted)
 
     def _plain_activity(self, function: Function) -> Any:
@@ -170,15 +171,12 @@ def load_function_app(root: Path, *, uses_sdk: bool = False) -> FunctionApp:
     except ConfigurationError as error:
         hint = f"\n{problems[-1]}" if absent else ""
         raise ConfigurationError(f"{error}{hint}") from error
-    loaded = FunctionApp(
-        settings,
-        DurableApp(rolls_back_entities=settings.rolls_back_entities),
-        [],
-        problems + unloaded,
-        uses_sdk or requirements.wants_v1(root),
-        uses_sdk,
-        _threads(settings),
+    app = DurableApp(
+        is_v1=uses_sdk or requirements.wants_v1(root),
+        uses_sdk=uses_sdk,
+        rolls_back_entities=settings.rolls_back_entities,
     )
+    loaded = FunctionApp(settings, app, [], problems + unloaded, _threads(settings))
     http.register(loaded.app, settings.http_poll)
     for function in indexed:
         _admit(loaded, function)
@@ -203,11 +201,11 @@ def _admit(loaded: FunctionApp, function: Function) -> None:
     try:
         match function.trigger.type:
             case "orchestrationtrigger":
-                loaded.app.add_orchestrator(function, is_v1=loaded.is_v1, uses_sdk=loaded.uses_sdk)
+                loaded.app.add_orchestrator(function)
             case "activitytrigger":
                 loaded.app.add_activity(function)
             case "entitytrigger":
-                loaded.app.add_entity(function, is_v1=loaded.is_v1, uses_sdk=loaded.uses_sdk)
+                loaded.app.add_entity(function)
             case kind if kind in _TRIGGERS:
                 loaded.functions.append(function)
     except ConfigurationError as error:
