@@ -72,6 +72,27 @@ def guarded(context):
         return str(error)
 
 
+@app.orchestrator
+def votes(context):
+    pairs = [context.task_any([context.wait_for_external_event(name) for name in "AB"]) for _ in range(2)]
+    winners = yield context.task_all(pairs)
+    return [winner.name for winner in winners]
+
+
+@app.orchestrator
+def race_then_both(context):
+    first = context.task_any([context.wait_for_external_event("A"), context.create_timer(timedelta(seconds=1))])
+    yield context.task_all([first, context.wait_for_external_event("A")])
+
+
+@app.orchestrator
+def loser_with_timeout(context):
+    late, go = context.wait_for_external_event("A", timeout=timedelta(seconds=1)), context.wait_for_external_event("Go")
+    yield context.task_any([late, go])
+    yield context.call_activity("act")
+    return (yield context.wait_for_external_event("A"))
+
+
 def raised(name, value="null", at=5):
     return EventRaised(name, value, at)
 
@@ -124,6 +145,26 @@ TABLE = [
             TaskScheduled(2, "act", '{"a":1}'),
         ],
         None,
+        [],
+        None,
+    ),
+    # a wait that has lost its race takes nothing
+    ("votes", [raised("A"), raised("B")], [], '["A","B"]', [], None),
+    ("votes", [ExecutionSuspended(), raised("A"), raised("B"), ExecutionResumed()], [], '["A","B"]', [], None),
+    ("race_then_both", [TURN, TimerFired(0), raised("A")], [TimerCreated(0, 2_000_000)], "null", [], None),
+    (
+        "loser_with_timeout",
+        [raised("Go"), raised("A", "1"), TURN, TimerFired(0)],
+        [TimerCreated(0, 2_000_000), TaskScheduled(1, "act")],
+        None,
+        [],
+        {"A": 1},
+    ),
+    (
+        "loser_with_timeout",
+        [raised("Go"), raised("A", "1"), TURN, TimerFired(0), TaskCompleted(1)],
+        [TimerCreated(0, 2_000_000), TaskScheduled(1, "act")],
+        "1",
         [],
         None,
     ),

@@ -47,16 +47,32 @@ async def test_waiting_for_an_instance_that_ended_before_returns_at_once():
         assert status.output == 1
 
 
-@pytest.mark.parametrize("text", ["", "a\0b", "\ud800", "x" * 1001, 7])
+VERBS = [
+    "terminate",
+    "suspend",
+    "resume",
+    "rewind",
+    "restart",
+    "purge",
+    "get_status",
+    "get_history",
+    "wait_for_completion",
+]
+
+
+@pytest.mark.parametrize("text", ["", "a\0b", "\ud800", "x" * 1001, 7, ["x"]])
 async def test_text_that_cannot_be_stored_is_refused(text):
-    """A store would cut an id off at a NUL, and take two events for one."""
+    """A store would cut an id off at a NUL, take two events for one, or fail with all that is asked at the same time."""
     async with Harness(app) as harness:
-        instance_id = await harness.client.start_new("approval")
+        client = harness.client
+        instance_id = await client.start_new("approval")
         for verb in (
-            harness.client.raise_event(instance_id, "Approval", event_id=text),
-            harness.client.start_new("approval", version=text),
-            harness.client.start_new("approval", tags={"team": text}),
-            harness.client.start_new(text),
+            client.raise_event(instance_id, "Approval", event_id=text),
+            client.start_new("approval", version=text),
+            client.start_new("approval", tags={"team": text}),
+            client.start_new(text),
+            client.raise_event(text, "Approval"),
+            *(getattr(client, name)(text) for name in VERBS),
         ):
             with pytest.raises(InvalidInputError):
                 await verb
@@ -89,6 +105,24 @@ async def test_a_hub_closes_although_its_store_fails():
         await client.start_new("caller", "other")
 
 
+async def test_a_hub_closes_although_its_instances_talk_for_ever():
+    """What they have sent is stored, and delivered at the next start."""
+
+    @(local := App()).orchestrator
+    def player(context):
+        yield context.wait_for_external_event("ball")
+        context.send_event(context.get_input(), "ball")
+        context.continue_as_new(context.get_input())
+
+    harness = Harness(local)
+    await harness.hub.start()
+    for player_id, other in ("ab", "ba"):
+        await harness.client.start_new("player", player_id, other)
+    await harness.client.raise_event("a", "ball")
+    await asyncio.wait_for(harness.hub.close(), timeout=20)
+    assert await harness.store.inbox()
+
+
 async def test_nobody_waits_for_an_instance_that_was_purged_or_for_a_hub_that_was_closed():
     async with Harness(app) as harness:
         for instance_id in ("purged", "left"):
@@ -100,3 +134,16 @@ async def test_nobody_waits_for_an_instance_that_was_purged_or_for_a_hub_that_wa
             await waiting[0]
     with pytest.raises(HubClosedError):
         await waiting[1]
+
+
+async def test_nobody_waits_for_an_instance_whose_start_was_not_stored():
+    store = FaultyStore(MemoryStore(), latency=5)
+    async with Harness(app, store) as harness:
+        store.fail_next(1)
+        start = asyncio.ensure_future(harness.client.start_new("approval", "a"))
+        while harness.hub.partition.resident("a") is None:
+            await asyncio.sleep(0)
+        with pytest.raises(InstanceNotFoundError):
+            await asyncio.wait_for(harness.client.wait_for_completion("a"), timeout=5)
+        with pytest.raises(StoreUnavailableError):
+            await start

@@ -1,5 +1,7 @@
 """From start to purge: children, retries, rewind, restart, versions; resident and replayed instances alike."""
 
+import asyncio
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
 
@@ -337,6 +339,75 @@ async def test_changed_code_is_found_out_and_can_be_put_right():
         assert (await ended(harness, "c")).output == "yes", "the event that found it out was not lost"
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"), [("timed", Status.FAILED), ("acting", Status.FAILED), ("canceling", Status.RUNNING)]
+)
+async def test_changed_code_that_no_longer_wants_what_was_begun(name, expected, hour):
+    """Its timer does not stay due for ever, its activity does not keep it alive."""
+    store, version = MemoryStore(), ["old"]
+
+    @(app := App()).orchestrator
+    def timed(context):
+        if version == ["new"]:
+            yield context.call_activity("endless")
+        yield context.create_timer(hour)
+
+    @app.orchestrator
+    def acting(context):
+        if version == ["new"]:
+            yield context.create_timer(hour)
+        yield context.call_activity("endless")
+
+    @app.orchestrator
+    def canceling(context):
+        timer = context.create_timer(hour)
+        if version == ["new"]:
+            timer.cancel()
+        yield context.wait_for_external_event("A")
+
+    @app.activity
+    async def endless():
+        await asyncio.get_running_loop().create_future()
+
+    async with Harness(app, store) as harness:
+        await harness.client.start_new(name, "x")
+    version[:] = ["new"]
+    async with Harness(app, store) as harness:
+        await harness.advance(2 * hour)
+        assert (await harness.client.get_status("x")).runtime_status is expected
+        assert (await store.due(harness.clock.now(), 9)).instance_ids == []
+
+
+async def test_a_type_that_was_added_and_does_not_fit_what_came_before():
+    """The instance fails; the hub comes up, and serves others."""
+    store = MemoryStore()
+
+    def typed(into) -> App:
+        @(app := App()).orchestrator
+        def payment(context):
+            yield context.wait_for_external_event("Pay", into)
+            yield context.create_timer(timedelta(hours=1))
+
+        return app
+
+    @dataclass
+    class Rate:
+        currency: str
+
+        def __post_init__(self):
+            raise LookupError
+
+    async with Harness(typed(None), store) as harness:
+        await harness.client.start_new("payment", "p")
+        await harness.client.raise_event("p", "Pay", {"currency": "XXX"})
+    async with Harness(typed(Rate), store) as harness:
+        await harness.client.start_new("payment", "other")
+        await harness.advance(7200)
+        status = await ended(harness, "p")
+        assert status.failure.error_type == "bide.errors.NonDeterminismError"
+        await harness.assert_waiting_for("other", "Pay")
+
+
 # Start, restart, versions, retention
 
 
@@ -447,6 +518,35 @@ async def test_old_instances_are_removed(open_harness):
         assert (await harness.client.dead_letters()).items == ()
 
 
+async def test_one_that_is_started_again_is_not_among_those_that_are_purged(open_harness):
+    """`purge_by` found it ended; by the time it is its turn, it lives."""
+    async with open_harness(family()) as harness:
+        for instance_id in "abc":
+            await harness.client.start_new("child", instance_id)
+            await harness.client.terminate(instance_id)
+        _, removed = await asyncio.gather(harness.client.start_new("child", "b"), harness.client.purge_by())
+        left = [status.instance_id for status in (await harness.client.get_status_by()).items]
+        assert (removed, left) == (2, ["b"])
+
+
+async def test_purge_of_parents_in_a_circle(open_harness):
+    """One was started again as a child of its own grandchild."""
+
+    @(app := App()).orchestrator
+    def link(context):
+        yield context.wait_for_external_event("Go")
+        yield context.call_sub_orchestrator("link", None, {"a": "b", "b": "c", "c": "a"}[context.instance_id])
+
+    async with open_harness(app) as harness:
+        await harness.client.start_new("link", "a")
+        for instance_id in "abc":
+            await harness.client.raise_event(instance_id, "Go")
+            await harness.run_until_idle()
+            if instance_id == "b":
+                await harness.client.terminate("a")
+        assert await harness.client.purge("a", force=True, recursive=True) == 3
+
+
 # Between instances
 
 
@@ -494,6 +594,60 @@ async def test_messages_for_code_that_is_not_registered_are_kept():
     async with Harness(app, store) as harness:
         assert (await ended(harness, "g")).output == 5
         assert (await harness.client.raise_event("g", "A", 5, event_id="e")).is_duplicate
+
+
+def sleepers(*names: str) -> App:
+    app = App()
+    for name in names:
+
+        @app.orchestrator(name=name)
+        def sleeper(context):
+            yield context.create_timer(timedelta(hours=1))
+
+    return app
+
+
+async def test_timers_of_code_that_is_not_registered_starve_no_others(hour, monkeypatch):
+    """There are more of them than are asked of the store at a time."""
+    monkeypatch.setattr("bide.runtime.timers._AT_A_TIME", 2)
+    store = MemoryStore()
+    async with Harness(sleepers("old"), store) as harness:
+        for _ in range(5):
+            await harness.client.start_new("old")
+    async with Harness(sleepers("new"), store) as harness:
+        await harness.advance(hour)
+        await harness.client.start_new("new", "n")
+        await harness.advance(hour)
+        assert (await ended(harness, "n")).runtime_status is Status.COMPLETED
+
+
+async def test_the_timer_of_the_next_one_of_a_stranded_id_fires(hour):
+    store = MemoryStore()
+    async with Harness(sleepers("old"), store) as harness:
+        await harness.client.start_new("old", "s")
+    async with Harness(sleepers("new"), store) as harness:
+        await harness.advance(hour)
+        await harness.client.purge("s", force=True)
+        await harness.client.start_new("new", "s")
+        await harness.advance(hour)
+        assert (await ended(harness, "s")).runtime_status is Status.COMPLETED
+
+
+async def test_messages_that_were_kept_for_another_one_of_its_id():
+    """They do not reach it, also not after a restart; an event among them becomes a dead letter."""
+    store = MemoryStore()
+    async with Harness(sleepers("old"), store) as harness:
+        await harness.client.start_new("old", "s")
+    async with Harness(sleepers("new"), store) as harness:
+        await harness.client.raise_event("s", "A", 1)
+        await harness.client.terminate("s")
+        await harness.client.purge("s", force=True)
+        await harness.client.start_new("new", "s")
+    async with Harness(sleepers("new"), store) as harness:
+        await harness.run_until_idle()
+        assert (await harness.client.get_status("s")).runtime_status is Status.RUNNING
+        [letter] = (await harness.client.dead_letters()).items
+        assert (letter.data, letter.reason) == (1, "discarded")
 
 
 async def test_the_waits_shown_are_those_of_the_code_that_runs():

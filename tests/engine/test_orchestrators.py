@@ -57,6 +57,16 @@ class Address(pydantic.BaseModel):
     number: int = pydantic.Field(gt=0)
 
 
+@dataclass
+class Price:
+    """Its check raises something else than a ValueError."""
+
+    currency: str
+
+    def __post_init__(self):
+        {"EUR": 1}[self.currency]
+
+
 @pytest.mark.parametrize(
     ("into", "sent", "received"),
     [
@@ -97,6 +107,8 @@ async def test_typed_events(open_harness, into, sent, received):
         (Decision, {"approved": "maybe"}, "$.approved"),
         (Decision, None, "null"),
         (Address, {"street": "High", "number": -1}, "greater than 0"),
+        (Price, {"currency": "XXX"}, "'XXX'"),
+        (dict | Price, {"currency": "EUR"}, "more than one"),
     ],
 )
 async def test_data_that_does_not_fit(open_harness, into, sent, reason):
@@ -177,6 +189,22 @@ async def test_timers_of_any_length(open_harness, span):
         await harness.advance(max(span, timedelta(0)))
         expected = datetime(2024, 1, 1, 12, tzinfo=UTC) + max(span, timedelta(0))
         assert (await ended(harness, "s")).output == expected.isoformat()
+
+
+@pytest.mark.parametrize("span", [timedelta.max, timedelta(days=4_000_000)])
+async def test_times_later_than_a_datetime_can_say(open_harness, span):
+    """They come in the year 9999: nobody's status becomes unreadable."""
+
+    @(app := App()).orchestrator
+    def patient(context):
+        wait = context.wait_for_external_event("A", timeout=span, default=None)
+        yield context.task_any([wait, context.create_timer(span)])
+
+    async with open_harness(app) as harness:
+        await harness.client.start_new("patient", "p")
+        [wait] = (await harness.client.get_status("p")).waits
+        assert wait.deadline == datetime.max.replace(tzinfo=UTC)
+        assert (await harness.client.waits()).items == (wait,)
 
 
 async def test_a_cancelled_timer_does_not_fire(open_harness, hour):
@@ -380,6 +408,30 @@ async def test_plain_activities_run_on_threads_at_the_same_time():
     assert len(set(names)) == 3
 
 
+async def test_a_system_without_threads(open_harness, monkeypatch):
+    """The activities run when there is a thread again; one that could not be started does not count as one."""
+
+    @(app := App()).orchestrator
+    def caller(context):
+        return (yield context.call_activity(plain))
+
+    @app.activity
+    def plain():
+        return 1
+
+    def refuse(_):
+        raise RuntimeError("can't start new thread")
+
+    async with open_harness(app, activity_threads=1) as harness:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            await harness.client.start_new("caller", "one")
+            await harness.client.start_new("caller", "two")
+        await harness.client.start_new("caller", "three")
+        for instance_id in ("one", "two", "three"):
+            assert (await harness.client.wait_for_completion(instance_id, timeout=5)).output == 1
+
+
 @pytest.mark.parametrize(
     ("activity", "error_type", "words"),
     [
@@ -427,6 +479,47 @@ async def test_activities_that_fail(open_harness, activity, error_type, words):
         if activity == "raises":
             assert "raise ValueError" in trace
             assert "bide/runtime" not in trace
+
+
+@pytest.mark.parametrize(
+    ("into", "error_type"), [(int, "msgspec.ValidationError"), (Price, "KeyError"), (dict | Price, "TypeError")]
+)
+async def test_a_result_that_does_not_fit(open_harness, into, error_type):
+    """Whatever the type's own checks raise."""
+
+    @(app := App()).orchestrator
+    def caller(context):
+        try:
+            yield context.call_activity(price)
+        except bide.TaskFailedError as error:
+            return [error.error_type, error.message]
+
+    @app.activity
+    async def price() -> into:
+        return {"currency": "XXX"}
+
+    async with open_harness(app) as harness:
+        kind, message = (await run(harness, caller)).output
+        assert kind == error_type
+        assert "does not fit" in message
+
+
+async def test_an_activity_that_raises_no_exception(open_harness):
+    """A coroutine's BaseException fails its task like any other; it never ended."""
+
+    class StopNow(BaseException): ...
+
+    @(app := App()).orchestrator
+    def caller(context):
+        yield context.call_activity(stop)
+
+    @app.activity
+    async def stop():
+        raise StopNow("now")
+
+    async with open_harness(app) as harness:
+        instance_id = await harness.client.start_new(caller)
+        assert "now" in (await harness.client.wait_for_completion(instance_id, timeout=5)).output
 
 
 class WithoutTextError(Exception):

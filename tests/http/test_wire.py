@@ -46,6 +46,9 @@ async def test_the_status_of_a_running_and_of_an_ended_instance(http):
         ("instances/g1/raiseEvent/Approval&code=XXX", "true", JSON, 202),
         ("instances/g1/raiseEvent/a%2Fb", "true", JSON, 202),
         ("instances/g1/raiseEvent/Approval", '"' + "x" * 2_000_000 + '"', JSON, 413),
+        ("instances/g1/raiseEvent/Approval", "[" * 256 + "]" * 256, JSON, 202),
+        ("instances/g1/raiseEvent/Approval", "[" * 257 + "]" * 257, JSON, 400),
+        ("instances/g1/raiseEvent/Approval", '"' + "[" * 1000 + '"', JSON, 202),
         ("orchestrators/gate/g1", "", {}, 409),
         ("orchestrators/nobody", "", {}, 400),
         ("orchestrators/gate/@entity", "", {}, 400),
@@ -64,6 +67,24 @@ async def test_answers(http, path, content, headers, code):
     if answer.content:
         body = answer.json()
         assert code == 202 or (body["Message"] and body["ExceptionMessage"])
+
+
+@pytest.mark.parametrize("sent", [b"", b"12"])
+async def test_a_client_that_goes_away_has_raised_nothing(http, harness, sent):
+    """Part of a body may be JSON too."""
+    await http.post("orchestrators/gate/g1")
+    messages = iter([{"type": "http.request", "body": sent, "more_body": True}, {"type": "http.disconnect"}])
+    path = "/runtime/webhooks/durabletask/instances/g1/raiseEvent/Approval"
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+
+    async def receive():
+        return next(messages)
+
+    async def send(_): ...
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+    await create_app(lambda: harness.client)(scope, receive, send)
+    await harness.assert_waiting_for("g1", "Approval")
 
 
 async def test_an_ended_instance_is_gone(http):

@@ -6,8 +6,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -207,6 +209,33 @@ async def test_a_full_disk_is_named(tmp_path):
             await hub.client.start_new("approval", client_input="x" * 500_000)
         writer.execute("PRAGMA max_page_count = 1000000")
         assert await hub.client.start_new("approval", "after") == "after"
+
+
+async def test_what_was_passed_in_before_a_failure_was_known_fails_too(tmp_path, monkeypatch):
+    """Also what the thread had taken by then: it may rest on what failed."""
+    taken, known = threading.Event(), threading.Event()
+
+    class Queue(SimpleQueue):
+        def get(self):
+            job = super().get()
+            if job is not None and job[0] == rests_on_it:
+                taken.set()
+                known.wait(20)
+            return job
+
+    fails, rests_on_it = ("INSERT INTO nowhere VALUES (1)", ()), ("CREATE TABLE t (x)", ())
+    monkeypatch.setattr("bide.store.sqlite.writer.SimpleQueue", Queue)
+    store = SqliteStore(tmp_path / "bide.db")
+    await store.open()
+    try:
+        jobs = [store._writer.submit(statement) for statement in (fails, rests_on_it)]
+        jobs[0].add_done_callback(lambda _: known.set())
+        assert taken.wait(20)  # the loop stands still, and knows nothing yet
+        results = await asyncio.gather(*jobs, return_exceptions=True)
+        assert all(isinstance(result, bide.StoreError) for result in results)
+        await store._writer.submit(("SELECT 1", ()))
+    finally:
+        await store.close()
 
 
 async def test_a_message_that_was_not_stored_is_refused(tmp_path):

@@ -42,12 +42,15 @@ def to_micros(value: datetime) -> int:
 
 
 def time_micros(value: datetime | timedelta, now: int) -> int:
-    """Microseconds since the epoch of a time, or of a span from `now`. Raises `InvalidInputError` for anything else."""
+    """Microseconds since the epoch of a time, or of a span from `now`; `LATEST` at the most.
+
+    Raises `InvalidInputError` for anything else.
+    """
     if isinstance(value, timedelta):
-        return now + span_micros(value)
+        return min(now + span_micros(value), LATEST)
     if not isinstance(value, datetime):
         raise InvalidInputError(f"A time must be a datetime or a timedelta, not {value!r}.")
-    return to_micros(value)
+    return min(to_micros(value), LATEST)  # a zone may move the last hours of 9999 past it
 
 
 def to_datetime(micros: int) -> datetime:
