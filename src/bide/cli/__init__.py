@@ -1,6 +1,6 @@
 """The `bide` command.
 
-`serve` runs an app; `instances` has a command for every verb of the client; `store` looks after stores. `target`
+`serve` runs an app; `instances` and `entities` have a command for every verb of the client; `store` looks after stores. `target`
 says where a command goes, `render` how its answer looks, `exits` with which code it ends.
 """
 
@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 import bide
 from bide.cli import instances
+from bide.cli.entities import entity, list_entities
 from bide.cli.exits import Exit, exit_code
 from bide.cli.serve import serve_app
 from bide.cli.store import db, replay
@@ -22,7 +23,7 @@ commands = Commands(
     help="Durable orchestrations that wait for external events.",
     help_epilogue=(
         "Exit codes: 0 done; 1 the orchestration did not complete, or a replay differs; 2 wrong arguments or data; "
-        "3 no such instance; 4 wrong state; 5 hub not reachable or key wrong; 6 store error; 130 interrupted."
+        "3 no such instance or entity; 4 wrong state; 5 hub not reachable or key wrong; 6 store error; 130 interrupted."
     ),
     version=bide.__version__,
     version_flags=["--version"],
@@ -31,6 +32,8 @@ commands = Commands(
 )
 commands.command(serve_app, name="serve")
 instances.register(commands)
+commands.command(list_entities, name="entities")
+commands.command(entity)
 commands.command(replay, name="replay")
 commands.command(db)
 commands.register_install_completion_command()

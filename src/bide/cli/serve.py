@@ -115,6 +115,8 @@ def _announce(app: App, hub: Hub, url: str, *, has_key: bool) -> None:
     console.print(f"  store          {escape(hub.location)}")
     console.print(f"  orchestrators  {escape(', '.join(app.orchestrators)) or 'none'}")
     console.print(f"  activities     {escape(', '.join(app.activities)) or 'none'}")
+    if app.entities:
+        console.print(f"  entities       {escape(', '.join(app.entities))}")
     console.print(f"  start one      curl -X POST '{url}{BASE}/orchestrators/{name}{code}'")
 
 

@@ -104,6 +104,8 @@ class Instance:
         self.has_ended = row.status.is_ended
         self.unreadable: BideError | None = None
         """Set when the stored history cannot be read; then the instance can only be purged."""
+        self.is_stranded = False
+        """Set when its code is not registered here, or its history cannot be read: messages to it are kept."""
         self._stored_row = row
         self.execution: Execution | None = None
         self.activities: dict[int, TaskScheduled] = {}

@@ -79,6 +79,7 @@ BATCHES_IN_FLIGHT = 2
 """One being written, one waiting for the writer: the writer is never idle, and no batch waits for long."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _ENTITY_MESSAGES = frozenset({RequestEntity, UnlockEntity, EntityBatchDone, TimersDue})
+_JOB_RESULTS = frozenset({TaskDone, EntityBatchDone})
 
 Resident = Instance | EntityInstance
 R = TypeVar("R", Instance, EntityInstance)
@@ -320,7 +321,7 @@ class Partition:
 
     def _answer(self, envelope: Envelope) -> None:
         reply, answer, message = envelope.reply, envelope.answer, envelope.message
-        if _is_job_result(message):
+        if type(message) in _JOB_RESULTS and _is_job_result(message):
             self.jobs.forget(message)
         if reply is None or reply.done():
             return
@@ -417,7 +418,9 @@ class Partition:
                 "Restore a backup, or purge the instance with force."
             )
         self._residents[row.instance_id] = instance
-        if row.is_active and self._is_able(instance):
+        known = self._app.orchestrators if type(instance) is Instance else self._app.entities
+        instance.is_stranded = instance.unreadable is not None or row.name not in known
+        if row.is_active and not instance.is_stranded:
             work.jobs.extend(
                 (row.instance_id, row.execution_id, task)
                 for task in instance.jobs
@@ -468,7 +471,7 @@ class Partition:
         """Tell an instance its message, or decide without it; the answer waits for the commit."""
         message = envelope.message
         instance = self._residents.get(message.instance_id)
-        if instance is not None and not instance.has_ended and self._is_stranded(instance, message):
+        if instance is not None and instance.is_stranded and not instance.has_ended and _needs_code(message):
             work.envelopes.append(envelope)
             self._leave_alone(envelope, instance, work)
             return
@@ -521,16 +524,6 @@ class Partition:
             self._residents.pop(row.instance_id, None)
         elif row.next_timer_at is not None and (work.wake_at is None or row.next_timer_at < work.wake_at):
             work.wake_at = row.next_timer_at
-
-    def _is_stranded(self, instance: Resident, message: AnyMessage) -> bool:
-        """Whether the message needs a history that cannot be read, or code that is not registered here."""
-        if type(instance) is EntityInstance:
-            return type(message) in _ENTITY_MESSAGES and not self._is_able(instance)
-        return type(message) not in (StartInstance, Purge) and not self._is_able(instance)
-
-    def _is_able(self, instance: Resident) -> bool:
-        known = self._app.orchestrators if type(instance) is Instance else self._app.entities
-        return instance.unreadable is None and instance.row.name in known
 
     def _leave_alone(self, envelope: Envelope, instance: Resident, work: _Pass) -> None:
         """Keep a message to a stranded instance in the inbox, until the next start; its timers can wait too."""
@@ -716,6 +709,13 @@ def _log_failure(row: InstanceRow) -> None:
     """Name what failed, without its text: that may hold data."""
     if row.failure is not None:
         _log.warning("orchestrator %r failed in %r with %s", row.name, row.instance_id, row.failure.error_type)
+
+
+def _needs_code(message: AnyMessage) -> bool:
+    """Whether the message can only be handled where the code is registered, and the history can be read."""
+    if message.instance_id[0] == ENTITY_MARK:
+        return type(message) in _ENTITY_MESSAGES
+    return type(message) not in (StartInstance, Purge)
 
 
 def _is_job_result(message: AnyMessage) -> TypeGuard[JobResult]:
