@@ -312,6 +312,27 @@ async def test_an_entity_starts_an_orchestration(open_harness):
         assert await state_of(harness, "@starter@y") is None
 
 
+async def test_an_orchestration_that_cannot_be_started_is_logged(open_harness, caplog):
+    """Its id is in use; nobody is there to be told."""
+    app = counters()
+
+    @app.orchestrator
+    def waiter(context):
+        yield context.wait_for_external_event("A")
+
+    @app.entity
+    def starter(context):
+        context.start_new("waiter", instance_id="w")
+
+    async with open_harness(app) as harness:
+        await harness.client.start_new("waiter", "w", "first")
+        await harness.client.signal_entity("@starter@x", "go")
+        await harness.run_until_idle()
+        assert (await harness.client.get_status("w")).input == "first"
+        assert "could not start" in caplog.text
+        assert "'w' already exists" in caplog.text
+
+
 # Classes
 
 

@@ -66,7 +66,7 @@ def serve_app(
     max_payload_bytes
         Largest input, result or event data, as JSON.
     activity_threads
-        How many plain-function activities run at a time.
+        How many plain functions, activities and entities, run at a time.
     reload
         Start again whenever a .py file below the app's folder changes.
     access_log

@@ -305,13 +305,13 @@ class EntityInstance:
     def _batch_completed(self, event: EntityBatchCompleted) -> None:  # noqa: ARG002
         self._running = ()
 
-    _RECEIVERS: ClassVar[Mapping[type[Any], Callable[["EntityInstance", Any], None]]] = {
+    _RECEIVERS: ClassVar[Mapping[type[Any], Callable[..., None]]] = {
         RequestEntity: _on_request,
         UnlockEntity: _on_unlock,
         EntityBatchDone: _on_batch_done,
         TimersDue: _on_timers_due,
     }
-    _APPLIERS: ClassVar[Mapping[type[HistoryEvent], Callable[["EntityInstance", Any], None]]] = {
+    _APPLIERS: ClassVar[Mapping[type[HistoryEvent], Callable[..., None]]] = {
         EntityStarted: _started,
         EntityRequested: _requested,
         EntitySignalsDue: _signals_due,

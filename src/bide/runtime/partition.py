@@ -486,6 +486,8 @@ class Partition:
                 envelope.answer = self._HANDLERS[type(message)](self, message, instance, work, envelope.answer)
         except BideError as error:
             envelope.answer = error
+            if type(message) is StartInstance and envelope.reply is None and message.parent_instance_id is None:
+                _log.warning("an entity could not start an orchestration: %s", error)
         if perf_counter() - begin > _LONG_TURN:
             self._complain(message.instance_id, perf_counter() - begin)
 
