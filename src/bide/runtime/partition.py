@@ -79,7 +79,7 @@ BATCHES_IN_FLIGHT = 2
 """One being written, one waiting for the writer: the writer is never idle, and no batch waits for long."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _ENTITY_MESSAGES = frozenset({RequestEntity, UnlockEntity, EntityBatchDone, TimersDue})
-_JOB_RESULTS = frozenset({TaskDone, EntityBatchDone})
+_ACTIVITY = TaskKind.ACTIVITY
 
 Resident = Instance | EntityInstance
 R = TypeVar("R", Instance, EntityInstance)
@@ -321,7 +321,8 @@ class Partition:
 
     def _answer(self, envelope: Envelope) -> None:
         reply, answer, message = envelope.reply, envelope.answer, envelope.message
-        if type(message) in _JOB_RESULTS and _is_job_result(message):
+        kind = type(message)
+        if (kind is TaskDone or kind is EntityBatchDone) and _is_job_result(message):
             self.jobs.forget(message)
         if reply is None or reply.done():
             return
@@ -722,7 +723,7 @@ def _needs_code(message: AnyMessage) -> bool:
 
 def _is_job_result(message: AnyMessage) -> TypeGuard[JobResult]:
     """Whether it is the result of a job; those of other instances are also stored in the inbox."""
-    return type(message) is EntityBatchDone or (type(message) is TaskDone and message.kind is TaskKind.ACTIVITY)
+    return type(message) is EntityBatchDone or (type(message) is TaskDone and message.kind is _ACTIVITY)
 
 
 def _live(message: AnyMessage, instance: Instance | None) -> Instance:
