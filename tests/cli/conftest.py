@@ -22,6 +22,17 @@ def check(approved):
     if approved == "fail":
         raise ValueError("refused")
     return approved
+
+
+@app.entity
+def counter(context):
+    context.set_state(context.get_state(int) + context.get_input())
+
+
+@app.orchestrator
+def locker(context):
+    yield context.lock_entities(["@counter@a"])
+    yield context.wait_for_external_event("End")
 '''
 
 

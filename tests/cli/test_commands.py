@@ -53,6 +53,30 @@ def test_json_for_programs(cli):
     assert cli.json("purge", "--status", "Terminated", "--yes") == {"instancesDeleted": 1}
 
 
+def test_entities(cli):
+    """Signal, show, list; in words and as documents."""
+    assert cli.ok("entity", "signal", "@Counter@a", "add", "5") == "accepted\n"
+    assert cli.json("entity", "signal", "@counter@a", "add", "-2") == {"entityId": "@counter@a", "operation": "add"}
+    assert cli.ok("entity", "signal", "@counter@later", "add", "1", "--at", "2999-01-01T00:00:00") == "accepted\n"
+    shown = cli.ok("entity", "show", "@counter@a")
+    assert "active   0 s ago" in shown
+    assert "state    3" in shown
+    document = cli.json("entity", "show", "@counter@a")
+    assert (document["entityId"], document["state"]) == ({"name": "counter", "key": "a"}, 3)
+    assert "@counter@a" in cli.ok("entities", "COUNTER")
+    assert [(each["entityId"]["key"], each["state"]) for each in cli.json("entities", "--state")] == [
+        ("later", None),
+        ("a", 3),
+    ]
+    assert cli.ok("entities", "nobody") == "No entities.\n"
+    assert "There are more than 1" in cli("entities", "--limit", "1")[2]
+    assert "No instances" in cli.ok("list")
+    assert cli.ok("purge", "@counter@a", "--force") == "removed 1\n"
+    assert cli.ok("start", "locker", "--id", "l1") == "l1\n"
+    assert "locked   by l1" in cli.ok("entity", "show", "@counter@a")
+    assert cli.json("history", "l1")[2]["event"]["entities"] == ["@counter@a"]
+
+
 def test_rewind(cli):
     cli.ok("start", "gate", "--id", "g1")
     assert cli("raise", "g1", "Approval", "--no-such-option")[0] == Exit.USAGE
@@ -106,6 +130,9 @@ def test_queues(cli, tmp_path, monkeypatch):
         (("list", "--status", "Runing"), Exit.USAGE, "Running"),
         (("purge",), Exit.USAGE, "--yes"),
         (("waits", "--instance", "nobody"), Exit.NOT_FOUND, "nobody"),
+        (("entity", "show", "@counter@nobody"), Exit.NOT_FOUND, "@counter@nobody"),
+        (("entity", "show", "counter"), Exit.USAGE, "@name@key"),
+        (("entity", "signal", "@conter@a", "add"), Exit.USAGE, "Did you mean 'counter'?"),
         (("list", "--url", "http://127.0.0.1:1"), Exit.USAGE, "not both"),
         (("replay", "--code", "."), Exit.USAGE, "is a folder"),
         (("replay", "--code", "no.py"), Exit.USAGE, "There is no file no.py"),
@@ -188,7 +215,12 @@ def test_db_upgrade(bare, tmp_path):
 
 def test_every_command_and_exit_code_is_documented():
     """docs/reference/cli.md has an example of each command, and a row for each code."""
-    groups = {"db": ["upgrade"], "queue": ["send", "list", "peek"], "keys": ["list", "rotate"]}
+    groups = {
+        "db": ["upgrade"],
+        "entity": ["show", "signal"],
+        "keys": ["list", "rotate"],
+        "queue": ["send", "list", "peek"],
+    }
     names = {name for name in commands if not name.startswith("-")} - groups.keys()
     names |= {f"{group} {name}" for group, members in groups.items() for name in members}
     assert names == set(re.findall(r"^\| ([a-z -]+) \| `bide", PAGE, re.MULTILINE))

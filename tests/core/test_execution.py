@@ -9,6 +9,12 @@ from bide.core.execution import Completed, ContinuedAsNew, Execution, Failed
 from bide.core.retry import RetryOptions
 from bide.errors import NonDeterminismError, TaskFailedError
 from bide.model.events import (
+    EntityLockGranted,
+    EntityLockRequested,
+    EntityOperationCalled,
+    EntityOperationCompleted,
+    EntityOperationSignaled,
+    EntityUnlockSent,
     EventRaised,
     EventSent,
     ExecutionResumed,
@@ -59,6 +65,13 @@ def everything(context):
 
 
 @app.orchestrator
+def locker(context):
+    context.signal_entity("@Cell@z", "ping", 1, scheduled_time=timedelta(seconds=1))
+    with (yield context.lock_entities(["@cell@b", "@CELL@a", "@cell@b"])):
+        return (yield context.call_entity("@cell@a", "get", type=int))
+
+
+@app.orchestrator
 def again(context):
     yield context.wait_for_external_event("A")
     context.continue_as_new("next", version="2")
@@ -99,6 +112,10 @@ def raised(name, value="null", at=5):
 
 START = (ExecutionStarted("x", "e1", '"input"'), OrchestratorStarted(1_000_000))
 TURN = OrchestratorStarted(3_000_000)
+
+SIGNAL = EntityOperationSignaled(0, "@cell@z", "ping", "1", 2_000_000)
+LOCK = EntityLockRequested(1, ("@cell@a", "@cell@b"))
+CALL = EntityOperationCalled(2, "@cell@a", "get")
 
 TABLE = [
     # what the code does, what happens, what it asks for, how it ends, what it waits for, what is buffered
@@ -168,6 +185,16 @@ TABLE = [
         [],
         None,
     ),
+    ("locker", [], [SIGNAL, LOCK], None, [], None),
+    ("locker", [EntityLockGranted(1)], [SIGNAL, LOCK, CALL], None, [], None),
+    (
+        "locker",
+        [EntityLockGranted(1), EntityOperationCompleted(2, "5")],
+        [SIGNAL, LOCK, CALL, EntityUnlockSent(3, 1)],
+        "5",
+        [],
+        None,
+    ),
     ("guarded", [TaskFailed(0, NO)], [TaskScheduled(0, "act")], '"act failed: ValueError: no"', [], None),
     ("guarded", [TaskCompleted(0), TaskCompleted(0)], [TaskScheduled(0, "act")], "null", [], None),
     ("guarded", [TaskCompleted(9)], [TaskScheduled(0, "act")], None, [], None),
@@ -229,6 +256,25 @@ NOT_DETERMINISTIC = [
     ("one_wait", [TaskScheduled(0, "act")], "activity 'act' (#0)", "nothing of the kind"),
     ("race", [], "nothing more in this turn", "a timer (#0)"),
     ("race", [TaskScheduled(0, "act")], "activity 'act' (#0)", "a timer (#0)"),
+    (
+        "locker",
+        [EntityOperationSignaled(0, "@cell@z", "pong")],
+        "signal 'pong' to @cell@z (#0)",
+        "signal 'ping' to @cell@z (#0)",
+    ),
+    (
+        "locker",
+        [SIGNAL, EntityLockRequested(1, ("@cell@a",))],
+        "the lock of @cell@a (#1)",
+        "the lock of @cell@a, @cell@b (#1)",
+    ),
+    (
+        "locker",
+        [SIGNAL, LOCK, EntityLockGranted(1), EntityOperationCalled(2, "@cell@b", "get")],
+        "call of 'get' of @cell@b (#2)",
+        "call of 'get' of @cell@a (#2)",
+    ),
+    ("locker", [SIGNAL, LOCK, EntityUnlockSent(2, 1)], "the release of lock #1 (#2)", "nothing of the kind"),
     ("guarded", [TaskScheduled(0, "other")], "activity 'other' (#0)", "activity 'act' (#0)"),
     ("guarded", [TaskScheduled(0, "act"), TaskCompleted(0)], "an execution that goes on", "its end"),
 ]

@@ -233,6 +233,42 @@ async def test_an_operation_that_fails(open_harness, operation, rolls_back):
         assert await state_of(harness, "@counter@other") == signals
 
 
+async def test_an_operation_that_cancels_itself(open_harness):
+    """It fails like any other; the hub and the next operation go on."""
+    app = App()
+
+    @app.entity
+    async def hasty(context):
+        if context.operation_name == "cancel":
+            raise asyncio.CancelledError
+        context.set_state("fine")
+
+    async with open_harness(app) as harness:
+        for operation in ("cancel", "go"):
+            await harness.client.signal_entity("@hasty@x", operation)
+        assert await state_of(harness, "@hasty@x") == "fine"
+
+
+async def test_an_operation_that_the_closing_hub_broke_off_runs_again():
+    """It takes effect once, after the next start."""
+    app, store, begun, runs = App(), MemoryStore(), asyncio.Event(), []
+
+    @app.entity
+    async def slow(context):
+        runs.append(context.operation_name)
+        begun.set()
+        if len(runs) == 1:
+            await asyncio.Event().wait()
+        context.set_state(context.get_state(int) + 1)
+
+    async with Harness(app, store) as harness:
+        await harness.client.signal_entity("@slow@x", "go")
+        await begun.wait()
+    async with Harness(app, store) as harness:
+        assert await state_of(harness, "@slow@x") == 1
+        assert runs == ["go", "go"]
+
+
 async def test_an_entity_that_nobody_registered(open_harness):
     """A caller gets a failure, a client an error with a close match, and a signal becomes a dead letter."""
 
@@ -310,6 +346,27 @@ async def test_an_entity_starts_an_orchestration(open_harness):
         assert (await ended(harness, second)).output == [second, 2]
         await harness.client.signal_entity("@starter@y", "wrong")
         assert await state_of(harness, "@starter@y") is None
+
+
+async def test_an_orchestration_that_cannot_be_started_is_logged(open_harness, caplog):
+    """Its id is in use; nobody is there to be told."""
+    app = counters()
+
+    @app.orchestrator
+    def waiter(context):
+        yield context.wait_for_external_event("A")
+
+    @app.entity
+    def starter(context):
+        context.start_new("waiter", instance_id="w")
+
+    async with open_harness(app) as harness:
+        await harness.client.start_new("waiter", "w", "first")
+        await harness.client.signal_entity("@starter@x", "go")
+        await harness.run_until_idle()
+        assert (await harness.client.get_status("w")).input == "first"
+        assert "could not start" in caplog.text
+        assert "'w' already exists" in caplog.text
 
 
 # Classes

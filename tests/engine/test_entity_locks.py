@@ -300,6 +300,32 @@ async def test_rewind_after_a_failure_with_entities(open_harness):
             assert (await ended(harness, name)).runtime_status is Status.FAILED
 
 
+async def test_rewind_makes_open_calls_again(open_harness):
+    """The answer to a call came after the run had failed of another one, and was dropped."""
+    app, is_down, is_slow = App(), [True], asyncio.Event()
+
+    @app.entity
+    async def flaky(context):
+        if context.entity_key == "slow":
+            await is_slow.wait()
+        elif is_down:
+            raise OSError("down")
+        return "up"
+
+    @app.orchestrator
+    def both(context):
+        return (yield context.task_all([context.call_entity(f"@flaky@{key}", "go") for key in ("slow", "x")]))
+
+    async with open_harness(app) as harness:
+        await harness.client.start_new("both", "b")
+        assert (await harness.client.wait_for_completion("b")).runtime_status is Status.FAILED
+        is_slow.set()
+        await harness.run_until_idle()
+        is_down.clear()
+        await harness.client.rewind("b")
+        assert (await ended(harness, "b")).output == ["up", "up"]
+
+
 @pytest.mark.parametrize("rounds", range(12))
 async def test_a_grant_that_nobody_wants_any_more_is_given_back(rounds):
     """The owner is purged some rounds after its start: its request is still under way, or waits, or is granted."""

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from bide.testing import Harness
-from examples import approval, counter, escalation, first_of_three, permit, phone_verification
+from examples import approval, bank, counter, escalation, first_of_three, permit, phone_verification
 
 
 async def finish(harness: Harness, instance_id: str):
@@ -65,6 +65,20 @@ async def test_the_counter_lives_through_generations():
             await harness.client.raise_event(instance_id, "Add", amount)
         assert await finish(harness, instance_id) == 6
         assert (await harness.client.get_status(instance_id)).generation == 3
+
+
+async def test_money_moves_between_accounts():
+    """To and fro; what is not there is not sent, and no money comes or goes."""
+    async with Harness(bank.app) as harness:
+        await harness.client.signal_entity("@account@alice", "deposit", 100)
+        moves = [("alice", "bob", 70), ("bob", "alice", 20), ("alice", "bob", 50), ("carol", "bob", 1)]
+        outputs = []
+        for source, target, amount in moves:
+            order = bank.Transfer(f"@account@{source}", f"@account@{target}", amount)
+            outputs.append(await finish(harness, await harness.client.start_new("transfer", client_input=order)))
+        assert outputs == ["moved 70", "moved 20", "moved 50", "refused: only 0 there"]
+        accounts = (await harness.client.list_entities("account", fetch_state=True)).items
+        assert {each.entity_id.key: each.state["balance"] for each in accounts} == {"alice": 0, "bob": 100}
 
 
 async def test_phone_verification():

@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import httpx
 import pytest
 
@@ -28,6 +30,22 @@ async def echo(value):
 @app.activity
 async def fail():
     raise ValueError("no")
+
+
+@app.entity
+async def counter(context):
+    if context.operation_name == "delete":
+        context.destruct_on_exit()
+    elif context.operation_name != "look":
+        context.set_state([*context.get_state(list), context.get_input()])
+
+
+@app.orchestrator
+def locker(context):
+    context.signal_entity("@counter@other", "add", 1, scheduled_time=timedelta(hours=1))
+    with (yield context.lock_entities(["@counter@a"])):
+        yield context.call_entity("@counter@a", "look")
+        yield context.wait_for_external_event("End")
 
 
 @pytest.fixture

@@ -87,6 +87,30 @@ async def test_messages_that_cannot_be_sent(remote, harness, which):
     assert await client.queues() == {}
 
 
+async def test_entities_over_http(remote, harness):
+    """Signal now and later, get, list, remove; the same answers and errors as in process."""
+    entity = bide.EntityId("Counter", "a b")
+    await remote.signal_entity(entity, "add", {"n": 1})
+    await remote.signal_entity(str(entity), "", scheduled_time=-timedelta(days=9999))
+    await remote.signal_entity("@counter@a", "add", 1, scheduled_time=timedelta(days=999_999))
+    await remote.start_new("locker", "l1")
+    await harness.run_until_idle()
+    for each in (entity, "@counter@a", "@counter@nobody"):
+        assert await remote.get_entity(each) == await harness.client.get_entity(each)
+    assert (await remote.get_entity(entity)).state == [{"n": 1}, None]
+    assert (await remote.get_entity("@counter@a")).locked_by == "l1"
+    assert await remote.get_history("l1") == await harness.client.get_history("l1")
+    for options in ({}, {"name": "COUNTER", "fetch_state": True}, {"page_size": 1}, {"name": "x"}):
+        assert await remote.list_entities(**options) == await harness.client.list_entities(**options)
+    with pytest.raises(bide.EntityNotFoundError, match="Did you mean 'counter'") as caught:
+        await remote.signal_entity("@conter@a", "add")
+    assert (caught.value.name, caught.value.known) == ("conter", ("counter",))
+    with pytest.raises(bide.InvalidIdError):
+        await remote.get_entity("counter")
+    assert await remote.purge(str(entity), force=True) == 1
+    assert await remote.get_entity(entity) is None
+
+
 async def test_nobody_is_there():
     """The error names the address and the way out."""
     async with bide.connect("http://127.0.0.1:1") as client:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bide.http.routes import ROUTES, create_app
 
 JSON = {"content-type": "application/json"}
+WORDS = ["instances", "g1", "raiseEvent", "orchestrators", "gate", "entities", "counter"]
 
 
 async def test_a_start_answers_with_the_management_urls(http):
@@ -150,6 +151,71 @@ async def test_history_rows_are_folded(http, harness):
     assert (rows[2]["FunctionName"], rows[2]["Result"]) == ("echo", 1)
 
 
+async def test_the_state_of_an_entity(http, harness):
+    """The state alone; 404 when there is none; a signal is answered 202 without a body."""
+    assert (await http.get("entities/counter/a")).status_code == 404
+    answer = await http.post("entities/Counter/a?op=add", content="5", headers=JSON)
+    assert (answer.status_code, answer.content) == (202, b"")
+    await http.post("entities/counter/a?op=add", content="5")
+    await http.post("entities/counter/a")
+    await harness.run_until_idle()
+    answer = await http.get("entities/COUNTER/a")
+    assert (answer.status_code, answer.json()) == (200, [5, "5", None])
+    assert (await http.delete("entities/counter/a")).status_code == 202
+    await harness.run_until_idle()
+    assert (await http.get("entities/counter/a")).status_code == 404
+    assert (await http.get("entities")).json() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "code"),
+    [
+        ("entities/counter/a?op=add", "{bad", 400),
+        ("entities/counter/$?op=add", "1", 400),
+        ("entities/counter/%24?op=add", "1", 400),
+        ("entities/c@unter/a?op=add", "1", 400),
+        ("entities/counter/a%2Fb?op=add", "1", 400),
+        ("entities/counter/a@b?op=add", "1", 202),
+        ("entities/conter/a?op=add", "1", 400),
+        ("entities/counter/a?op=add&scheduledTime=soon", "1", 400),
+        ("entities/counter/a?op=add&scheduledTime=2999-01-01T00:00:00Z", "1", 202),
+        ("entities/counter?op=add", "1", 404),
+    ],
+)
+async def test_answers_to_signals(http, path, content, code):
+    answer = await http.post(path, content=content, headers=JSON)
+    assert answer.status_code == code, answer.text
+    assert code != 400 or answer.json()["Message"]
+
+
+async def test_lists_of_entities(http, harness):
+    """Newest first, by name and time, with states when asked for; the extension's keys and ours."""
+    for key in "ab":
+        await http.post(f"entities/counter/{key}?op=add", content="1", headers=JSON)
+        await harness.advance(3600)
+    [second, first] = (await http.get("entities/counter?fetchState=true")).json()
+    assert (first["entityId"], first["state"]) == ({"name": "counter", "key": "a"}, [1])
+    assert (first["lockedBy"], first["backlog"]) == (None, 0)
+    assert [each["state"] for each in (await http.get("entities")).json()] == [None, None]
+    late = await http.get("entities", params={"lastOperationTimeFrom": second["lastOperationTime"]})
+    assert [each["entityId"]["key"] for each in late.json()] == ["b"]
+    page = await http.get("entities?top=1")
+    token = {"x-ms-continuation-token": page.headers["x-ms-continuation-token"]}
+    assert [each["entityId"]["key"] for each in (await http.get("entities?top=1", headers=token)).json()] == ["a"]
+    assert (await http.get("entities/nobody")).json() == []
+
+
+async def test_history_of_entities_is_folded(http, harness):
+    await http.post("orchestrators/locker/l1")
+    await harness.run_until_idle()
+    rows = (await http.get("instances/l1?showHistory=true")).json()["historyEvents"]
+    assert [row["EventType"] for row in rows][1:] == [
+        "EntityOperationSignaled", "EntityLockRequested", "EntityLockGranted", "EntityOperationCompleted",
+    ]  # fmt: skip
+    assert rows[1]["ScheduledAt"].startswith("2024-01-01T13:00:00")
+    assert rows[-1]["FunctionName"] == "look"
+
+
 async def test_lists_go_by_pages(http):
     """`top` and the continuation header; the last page has an empty token."""
     for number in range(5):
@@ -193,10 +259,14 @@ async def test_every_route_is_described(http):
 @given(
     method=st.sampled_from(["GET", "POST", "DELETE", "PUT"]),
     segments=st.lists(
-        st.one_of(st.sampled_from(["instances", "g1", "raiseEvent", "orchestrators", "gate"]), st.text(max_size=30))
+        st.one_of(
+            st.sampled_from(WORDS),
+            st.text(max_size=30),
+        )
     ),
     query=st.dictionaries(
-        st.sampled_from(["top", "runtimeStatus", "createdTimeFrom", "timeout", "tags"]), st.text(max_size=20)
+        st.sampled_from(["top", "runtimeStatus", "createdTimeFrom", "timeout", "tags", "op", "scheduledTime"]),
+        st.text(max_size=20),
     ),
     body=st.binary(max_size=50),
     token=st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20),

@@ -63,7 +63,7 @@ class Writer:
         iid = self.last_iid
         self.rows[iid] = InstanceRow(
             iid=iid,
-            instance_id=f"{'ab'[iid % 2]}{iid}",
+            instance_id=f"{'ab@'[iid % 3]}{iid}",
             name=self.draw(NAMES),
             status=OrchestrationRuntimeStatus.RUNNING,
             created_at=self.draw(TIMES),
@@ -130,13 +130,15 @@ class Writer:
 
 async def answers(store: Store, writer: Writer) -> dict:
     """Everything that can be asked."""
-    ids = [f"{letter}{number}" for letter in "ab" for number in range(writer.last_iid + 1)]
+    ids = [f"{letter}{number}" for letter in "ab@" for number in range(writer.last_iid + 1)]
     filters = [
         InstanceFilter(),
         InstanceFilter(statuses=frozenset({OrchestrationRuntimeStatus.RUNNING, OrchestrationRuntimeStatus.FAILED})),
         InstanceFilter(created_from=3, created_to=6),
         InstanceFilter(ended_before=5, id_prefix="a"),
         InstanceFilter(name="Approval"),
+        InstanceFilter(entities=True),
+        InstanceFilter(entities=True, updated_from=3, updated_to=6),
         InstanceFilter(waiting_for="APPROVAL"),
     ]
     loaded = await store.load(ids)

@@ -53,11 +53,45 @@ def gates(context: bide.OrchestrationContext) -> Generator[bide.Task[Any], Any, 
     return [approved]
 
 
+@app.entity
+def counter(context: bide.EntityContext) -> int:
+    value = context.get_state(lambda: 0)
+    assert_type(value, int)
+    assert_type(context.get_state(type=Decision), Decision | None)
+    assert_type(context.get_input(int), int)
+    context.set_state(value + context.get_input(int))
+    assert_type(context.start_new(approval, 1), str)
+    return value
+
+
+@app.entity(name="account")
+@dataclass
+class Account:
+    balance: int = 0
+
+    def deposit(self, amount: int, context: bide.EntityContext) -> int:
+        context.signal_entity(bide.EntityId("counter", "all"), "add", amount, scheduled_time=timedelta(hours=1))
+        self.balance += amount
+        return self.balance
+
+
+@app.orchestrator
+async def transfer(context: bide.OrchestrationContext) -> int:
+    assert_type(await context.call_entity("@account@a", "deposit", 1), Any)
+    assert_type(await context.call_entity("@account@a", "deposit", 1, type=int), int)
+    with await context.lock_entities([bide.EntityId("account", "a"), "@account@b"]) as lock:
+        assert_type(lock, bide.EntityLock)
+    return Account().balance
+
+
 async def client_side(client: bide.Client) -> None:
     assert_type(await client.start_new(approval, client_input=Decision(approved=True)), str)
     assert_type(await client.raise_event("id", "A", 1, event_id="e"), bide.RaisedEvent)
     status = await client.wait_for_completion("id", timeout=timedelta(seconds=3))
     assert_type(status, bide.OrchestrationStatus)
+    await client.signal_entity("@account@a", "deposit", 5)
+    assert_type(await client.get_entity("@account@a"), bide.EntityStatus | None)
+    assert_type(await client.list_entities("account", fetch_state=True), bide.ResultPage[bide.EntityStatus])
     page = await client.waits(name="Approval")
     for wait in page.items:
         assert_type(wait, bide.OpenWait)

@@ -144,10 +144,15 @@ def make_entity(name: str, target: Callable[..., Any]) -> Entity:
         _check_function(target)
         return FunctionEntity(name, target)
     _check_class(target)
-    entity = ClassEntity(name, target)
+    known: dict[str, Method] = {}
     for method in _methods(target):
         method.check(name)
-    return entity
+        same = known.setdefault(method.name.casefold(), method)
+        if same is not method:
+            raise ConfigurationError(
+                f"Operations {same.name!r} and {method.name!r} of entity {name!r} differ by case only, and are one. Rename one."
+            )
+    return ClassEntity(name, target)
 
 
 def _check_function(function: Callable[..., Any]) -> None:

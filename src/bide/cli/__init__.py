@@ -1,7 +1,8 @@
 """The `bide` command.
 
-`serve` runs an app; `instances` and `queue` have a command for every verb of the client; `store` looks after stores. `target`
-says where a command goes, `render` how its answer looks, `exits` with which code it ends.
+`serve` runs an app; `instances`, `entities` and `queue` have a command for every verb of the client; `store` looks after
+stores, `keys` after access keys. `target` says where a command goes, `render` how its answer looks, `exits` with which
+code it ends.
 """
 
 import sys
@@ -12,6 +13,7 @@ from cyclopts import Parameter
 
 import bide
 from bide.cli import instances
+from bide.cli.entities import entity, list_entities
 from bide.cli.exits import Exit, exit_code
 from bide.cli.keys import keys
 from bide.cli.queue import queue
@@ -24,7 +26,7 @@ commands = Commands(
     help="Durable orchestrations that wait for external events.",
     help_epilogue=(
         "Exit codes: 0 done; 1 the orchestration did not complete, or a replay differs; 2 wrong arguments or data; "
-        "3 no such instance; 4 wrong state; 5 hub not reachable or key wrong; 6 store error; 130 interrupted."
+        "3 no such instance or entity; 4 wrong state; 5 hub not reachable or key wrong; 6 store error; 130 interrupted."
     ),
     version=bide.__version__,
     version_flags=["--version"],
@@ -33,6 +35,8 @@ commands = Commands(
 )
 commands.command(serve_app, name="serve")
 instances.register(commands)
+commands.command(list_entities, name="entities")
+commands.command(entity)
 commands.command(replay, name="replay")
 commands.command(queue)
 commands.command(keys)

@@ -211,8 +211,13 @@ async def list_(
                 break
     render.print_list(items, as_json=target.json)
     if token is not None:
-        sys.stderr.write(f"There are more than {limit}: --limit shows them.\n")
+        say_more(limit)
     return Exit.OK
+
+
+def say_more(limit: int) -> None:
+    """Tell that a list goes on."""
+    sys.stderr.write(f"There are more than {limit}: --limit shows them.\n")
 
 
 async def history(instance_id: str, /, *, target: Target | None = None) -> int:
@@ -364,10 +369,7 @@ async def _wait(client: Client, instance_id: str, target: Target) -> int:
 
 
 def _answer(target: Target, document: dict[str, Any], text: str) -> None:
-    if target.json:
-        render.print_json(document)
-    else:
-        sys.stdout.write(text + "\n")
+    render.answer(document, text, as_json=target.json)
 
 
 def _statuses(words: list[str] | None) -> list[OrchestrationRuntimeStatus] | None:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bide.client.base import DeadEvent, HistoryEntry, OpenWait, OrchestrationStatus, QueuedMessage
+from bide.client.base import DeadEvent, EntityStatus, HistoryEntry, OpenWait, OrchestrationStatus, QueuedMessage
 from bide.http import payloads
 from bide.model.clock import to_datetime
 from bide.model.instance import OrchestrationRuntimeStatus
@@ -32,6 +32,14 @@ def console() -> Console:
 def print_json(value: Any) -> None:
     sys.stdout.write(payloads.encode(value).decode() + "\n")
     sys.stdout.flush()
+
+
+def answer(document: dict[str, Any], text: str, *, as_json: bool) -> None:
+    """Print the outcome of a command, in words or as a document."""
+    if as_json:
+        print_json(document)
+    else:
+        sys.stdout.write(text + "\n")
 
 
 def print_status(status: OrchestrationStatus, *, as_json: bool) -> None:
@@ -77,6 +85,44 @@ def print_list(items: Sequence[OrchestrationStatus], *, as_json: bool) -> None:
         (item.instance_id, item.name, _coloured(item.runtime_status), _span(item.created_time, now)) for item in items
     ]
     _print_table(("instance", "orchestrator", "status", "created"), rows, "No instances.")
+
+
+def print_entity(status: EntityStatus, *, as_json: bool) -> None:
+    if as_json:
+        print_json(payloads.entity(status))
+        return
+    for line in entity_lines(status, datetime.now(UTC)):
+        console().print(line)
+
+
+def entity_lines(status: EntityStatus, now: datetime) -> list[str]:
+    """Tell all that matters about an entity, a fact a line, with rich's markup."""
+    lines = [f"[bold]{escape(str(status.entity_id))}[/]", f"  active   {ago(status.last_operation_time, now)}"]
+    if status.locked_by is not None:
+        lines.append(f"  locked   by {escape(status.locked_by)}")
+    if status.backlog:
+        lines.append(f"  backlog  {status.backlog}")
+    if status.state is not None:
+        lines.append(f"  state    {escape(_text(status.state))}")
+    return lines
+
+
+def print_entities(items: Sequence[EntityStatus], *, as_json: bool) -> None:
+    if as_json:
+        print_json([payloads.entity(item) for item in items])
+        return
+    now = datetime.now(UTC)
+    rows = [
+        (
+            str(item.entity_id),
+            _span(item.last_operation_time, now),
+            item.locked_by or "",
+            str(item.backlog or ""),
+            "" if item.state is None else _text(item.state),
+        )
+        for item in items
+    ]
+    _print_table(("entity", "active", "locked by", "backlog", "state"), rows, "No entities.")
 
 
 def print_waits(items: Sequence[OpenWait], *, as_json: bool) -> None:
@@ -157,7 +203,7 @@ def _clock(when: datetime) -> str:
 
 
 def _told(field: str, value: Any) -> Any:
-    if field in {"timestamp", "fire_at"}:
+    if field in {"timestamp", "fire_at", "scheduled_at"}:
         return _clock(to_datetime(value))
     return OrchestrationRuntimeStatus(value).label if field == "status" else value
 

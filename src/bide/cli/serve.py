@@ -72,7 +72,7 @@ def serve_app(
     max_payload_bytes
         Largest input, result or event data, as JSON.
     activity_threads
-        How many plain-function activities run at a time [32].
+        How many plain functions, activities and entities, run at a time [32].
     replay_every_turn
         Keep no instance in memory between turns: code runs again from its history each time, as on Azure, and is
         checked for determinism.
@@ -168,6 +168,8 @@ def _announce(app: App, hub: Hub, url: str, *, has_key: bool) -> None:
     console.print(f"  store          {escape(hub.location)}")
     console.print(f"  orchestrators  {escape(', '.join(app.orchestrators)) or 'none'}")
     console.print(f"  activities     {escape(', '.join(app.activities)) or 'none'}")
+    if app.entities:
+        console.print(f"  entities       {escape(', '.join(app.entities))}")
     console.print(f"  start one      curl -X POST '{url}{BASE}/orchestrators/{name}{code}'")
 
 

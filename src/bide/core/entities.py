@@ -66,7 +66,7 @@ _EXECUTIONS = UUID("6a1c9d0e-54c7-5c3f-8f0a-7d6f1f3c5b21")
 
 
 class EntityInstance:
-    """See the module's text. `unreadable` is set when the stored history cannot be read; then it can only be purged."""
+    """See the module's text; `unreadable` and `is_stranded` are as in `Instance`."""
 
     has_ended = False
     input = None
@@ -75,6 +75,7 @@ class EntityInstance:
         """Bring an entity back from the store; `seq` is the number of the next turn."""
         self.row = row
         self.unreadable: BideError | None = None
+        self.is_stranded = False
         self._stored_row = row
         self._lock: LockRequest | None = None
         self._queue: list[EntityRequest] = []
@@ -306,13 +307,13 @@ class EntityInstance:
     def _batch_completed(self, event: EntityBatchCompleted) -> None:  # noqa: ARG002
         self._running = ()
 
-    _RECEIVERS: ClassVar[Mapping[type[Any], Callable[["EntityInstance", Any], None]]] = {
+    _RECEIVERS: ClassVar[Mapping[type[Any], Callable[..., None]]] = {
         RequestEntity: _on_request,
         UnlockEntity: _on_unlock,
         EntityBatchDone: _on_batch_done,
         TimersDue: _on_timers_due,
     }
-    _APPLIERS: ClassVar[Mapping[type[HistoryEvent], Callable[["EntityInstance", Any], None]]] = {
+    _APPLIERS: ClassVar[Mapping[type[HistoryEvent], Callable[..., None]]] = {
         EntityStarted: _started,
         EntityRequested: _requested,
         EntitySignalsDue: _signals_due,

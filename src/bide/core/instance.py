@@ -86,6 +86,12 @@ _COMPLETED = OrchestrationRuntimeStatus.COMPLETED
 _FAILED = OrchestrationRuntimeStatus.FAILED
 _TERMINATED = OrchestrationRuntimeStatus.TERMINATED
 
+_ACTIVITY, _CHILD, _LOCK = (
+    TaskKind.ACTIVITY,
+    TaskKind.CHILD,
+    TaskKind.LOCK,
+)  # an enum's attribute costs a look-up each time
+
 _GENERATIONS = UUID("f0a6bd0e-6f1b-5b8c-9a53-0a4f4b5c1a77")
 """Name space of execution ids: the id of the next generation is made from the current one's, not drawn."""
 
@@ -106,6 +112,8 @@ class Instance:
         """What nobody had consumed when it failed; None: only the store knows."""
         self.unreadable: BideError | None = None
         """Set when the stored history cannot be read; then the instance can only be purged."""
+        self.is_stranded = False
+        """Set when its code is not registered here, or its history cannot be read: messages to it are kept."""
         self._stored_row = row
         self.execution: Execution | None = None
         self.activities: dict[int, TaskScheduled] = {}
@@ -205,18 +213,16 @@ class Instance:
 
     def _is_wanted(self, message: TaskDone) -> bool:
         """Whether the task is open, and now no longer; a lock that was granted stays until it is given back."""
-        match message.kind:
-            case TaskKind.ACTIVITY:
-                return self.activities.pop(message.task_id, None) is not None
-            case TaskKind.CHILD:
-                return self._children.pop(message.task_id, None) is not None
-            case TaskKind.CALL:
-                return self._calls.pop(message.task_id, None) is not None
-            case TaskKind.LOCK:
-                is_wanted = message.task_id in self._locks
-                if message.failure is not None:
-                    self._unlock(message.task_id)
-                return is_wanted
+        kind = message.kind
+        if kind is _ACTIVITY:
+            return self.activities.pop(message.task_id, None) is not None
+        if kind is _LOCK:
+            is_wanted = message.task_id in self._locks
+            if message.failure is not None:
+                self._unlock(message.task_id)
+            return is_wanted
+        open_: dict[int, Any] = self._children if kind is _CHILD else self._calls
+        return open_.pop(message.task_id, None) is not None
 
     def fire_timers(self) -> None:
         """Fire the timers that are due, earliest first; start a Pending instance whose time has come."""
@@ -594,7 +600,7 @@ class Instance:
                 task_id=started.parent_task_id,
                 result=result,
                 failure=failure,
-                kind=TaskKind.CHILD,
+                kind=_CHILD,
             )
         )
 
@@ -684,16 +690,14 @@ def _result_event(message: TaskDone) -> HistoryEvent:
     task_id, failure = message.task_id, message.failure
     if failure is not None:
         return _FAILURES[message.kind](task_id, failure)
-    if message.kind is TaskKind.LOCK:
+    if message.kind is _ACTIVITY:
+        return TaskCompleted(task_id, message.result)
+    if message.kind is _LOCK:
         return EntityLockGranted(task_id)
-    return _RESULTS[message.kind](task_id, message.result)
+    kind = SubOrchestrationInstanceCompleted if message.kind is _CHILD else EntityOperationCompleted
+    return kind(task_id, message.result)
 
 
-_RESULTS = {
-    TaskKind.ACTIVITY: TaskCompleted,
-    TaskKind.CHILD: SubOrchestrationInstanceCompleted,
-    TaskKind.CALL: EntityOperationCompleted,
-}
 _FAILURES = {
     TaskKind.ACTIVITY: TaskFailed,
     TaskKind.CHILD: SubOrchestrationInstanceFailed,

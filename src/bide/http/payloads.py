@@ -209,8 +209,9 @@ def _row(event: HistoryEvent, status_: OrchestrationStatus, *, show_output: bool
 
 
 def _row_value(key: str, value: Any) -> Any:
-    is_time = key in {"FireAt", "Timestamp", "ScheduledAt"} and value is not None
-    return iso_time(to_datetime(value)) if is_time else value
+    if value is None or key not in {"FireAt", "Timestamp", "ScheduledAt"}:
+        return value
+    return iso_time(to_datetime(value))
 
 
 def _pascal(name: str) -> str:

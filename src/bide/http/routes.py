@@ -255,6 +255,8 @@ class Api:
         operation = "delete" if request.method == "DELETE" else request.query.get("op", "")
         input_ = request.json() if request.is_json or not request.body else request.text()
         at = time(request.query, "scheduledTime")
+        if at is None and request.query.get("scheduledtime"):
+            raise InvalidInputError("scheduledTime must be a time such as 2026-01-31T00:00:00Z")
         await self.client.signal_entity(_entity_id(request), operation, input_, scheduled_time=at)
         return Response(202)
 

@@ -1,4 +1,4 @@
-"""Runs an activity. What it returns, or raises, goes back to its instance as `TaskDone`."""
+"""Runs activities. What one returns, or raises, goes back to its instance as `TaskDone`."""
 
 import asyncio
 import logging
@@ -16,56 +16,50 @@ from bide.runtime.jobs import JobKey, is_closing, without_our_frame
 _log = logging.getLogger("bide.activities")
 
 
-class ActivityJob:
-    """A `Job`. An activity that nobody registered fails."""
+class ActivityExecutor:
+    """An `Executor`. An activity that nobody registered fails."""
 
-    __slots__ = ("_activities", "_activity", "_key", "_limit", "_task", "is_async")
-
-    def __init__(self, key: JobKey, task: TaskScheduled, activities: Mapping[str, Activity], limit: int) -> None:
+    def __init__(self, activities: Mapping[str, Activity], limit: int) -> None:
         """`activities` are those registered, by name; `limit` is the largest result in bytes."""
-        self._key = key
-        self._task = task
         self._activities = activities
-        self._activity = activities.get(task.name)
         self._limit = limit
-        self.is_async = self._activity is None or self._activity.is_async
 
-    def run(self) -> TaskDone:
-        activity = self._known()
+    def is_async(self, task: TaskScheduled) -> bool:
+        activity = self._activities.get(task.name)
+        return activity is None or activity.is_async
+
+    def run(self, key: JobKey, task: TaskScheduled) -> TaskDone:
+        activity = self._activities[task.name]
         try:
-            return self._completed(activity.function(*activity.arguments(self._task.input)))
+            return self._completed(key, task, activity.function(*activity.arguments(task.input)))
         except BaseException as error:  # noqa: BLE001  (the border to user code: whatever it raises fails the task)
-            return self._failed(error)
+            return _failed(key, task, error)
 
-    async def run_async(self) -> TaskDone:
-        if self._activity is None:
-            return self._done(failure=_unknown(self._task.name, self._activities))
-        activity = self._activity
+    async def run_async(self, key: JobKey, task: TaskScheduled) -> TaskDone:
+        activity = self._activities.get(task.name)
+        if activity is None:
+            return _failure(key, _unknown(task.name, self._activities))
         try:
-            return self._completed(await activity.function(*activity.arguments(self._task.input)))
+            return self._completed(key, task, await activity.function(*activity.arguments(task.input)))
         except asyncio.CancelledError:
             if is_closing():
                 raise  # the activity runs again at the next start
-            return self._failed(RuntimeError("the activity was cancelled from within"))
+            return _failed(key, task, RuntimeError("the activity was cancelled from within"))
         except BaseException as error:  # noqa: BLE001  (the border to user code: whatever it raises fails the task)
-            return self._failed(error)
+            return _failed(key, task, error)
 
-    def _known(self) -> Activity:
-        assert self._activity is not None
-        return self._activity
+    def _completed(self, key: JobKey, task: TaskScheduled, value: Any) -> TaskDone:
+        text = encode_payload(value, f"The result of activity {task.name!r}", self._limit)
+        return TaskDone(instance_id=key[0], execution_id=key[1], task_id=key[2], result=text)
 
-    def _completed(self, value: Any) -> TaskDone:
-        return self._done(encode_payload(value, f"The result of activity {self._task.name!r}", self._limit))
 
-    def _failed(self, error: BaseException) -> TaskDone:
-        _log.info("activity %s of %s failed: %s", self._task.name, self._key[0], type(error).__name__)
-        return self._done(failure=failure_of(without_our_frame(error)))
+def _failed(key: JobKey, task: TaskScheduled, error: BaseException) -> TaskDone:
+    _log.info("activity %s of %s failed: %s", task.name, key[0], type(error).__name__)
+    return _failure(key, failure_of(without_our_frame(error)))
 
-    def _done(self, result: str | None = None, failure: FailureDetails | None = None) -> TaskDone:
-        instance_id, execution_id, task_id = self._key
-        return TaskDone(
-            instance_id=instance_id, execution_id=execution_id, task_id=task_id, result=result, failure=failure
-        )
+
+def _failure(key: JobKey, failure: FailureDetails) -> TaskDone:
+    return TaskDone(instance_id=key[0], execution_id=key[1], task_id=key[2], failure=failure)
 
 
 def _unknown(name: str, known: Mapping[str, Activity]) -> FailureDetails:

@@ -3,21 +3,21 @@
 import asyncio
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from bide.app import App
 from bide.client.base import Client
-from bide.core.turn import Job as Task
 from bide.errors import ConfigurationError, HubClosedError
 from bide.model.clock import Clock
-from bide.model.entities import ENTITY_MARK, EntityBatch
-from bide.runtime.activities import ActivityJob
-from bide.runtime.batches import BatchJob
+from bide.model.entities import EntityBatch
+from bide.model.events import TaskScheduled
+from bide.runtime.activities import ActivityExecutor
+from bide.runtime.batches import BatchExecutor
 from bide.runtime.clock import SystemClock
 from bide.runtime.completions import Completions
 from bide.runtime.gil import lower_switch_interval, restore_switch_interval
 from bide.runtime.ids import IdSource
-from bide.runtime.jobs import Job, JobKey, JobRunner
+from bide.runtime.jobs import Executor, JobRunner
 from bide.runtime.local import LocalClient
 from bide.runtime.partition import Partition
 from bide.runtime.retention import Retention
@@ -107,7 +107,12 @@ class Engine:
         partition = Partition(
             self.app, self.store, self._clock, max_resident=self._max_resident, completions=completions
         )
-        partition.jobs = self._jobs = JobRunner(self._job, partition.post, threads=self._threads)
+        limit = self.max_payload_bytes
+        executors: dict[type[Any], Executor] = {
+            TaskScheduled: ActivityExecutor(self.app.activities, limit),
+            EntityBatch: BatchExecutor(self.app, limit),
+        }
+        partition.jobs = self._jobs = JobRunner(executors, partition.post, threads=self._threads)
         client = LocalClient(partition, self.store, self._clock, IdSource(), completions, self.max_payload_bytes)
         await partition.start()
         self._partition, self._client = partition, client
@@ -115,12 +120,6 @@ class Engine:
         if self._retention is not None:
             duty = Retention(client, self.store, self._clock, self._retention)
             self._tasks.append(asyncio.create_task(duty.run(), name="bide-retention"))
-
-    def _job(self, key: JobKey, task: Task) -> Job:
-        if isinstance(task, EntityBatch):
-            entity = self.app.entities[task.entity_id[1:].partition(ENTITY_MARK)[0]]
-            return BatchJob(task, entity, self.app, self.max_payload_bytes)
-        return ActivityJob(key, task, self.app.activities, self.max_payload_bytes)
 
     async def close(self) -> None:
         """Finish what was accepted and close the store. Activities that still run are run again at the next start."""

@@ -9,11 +9,11 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Any, Protocol
 
-from bide.core.turn import Job as Task
+from bide.core.turn import Job
 from bide.model.messages import EntityBatchDone, TaskDone
 
 _log = logging.getLogger("bide.jobs")
@@ -23,17 +23,19 @@ JobKey = tuple[str, str, int]
 JobResult = TaskDone | EntityBatchDone
 
 
-class Job(Protocol):
-    """Something to be run. Whatever the user's code raises must come out as a message."""
+_Waiting = tuple["Executor", JobKey, Any]
 
-    @property
-    def is_async(self) -> bool: ...
 
-    def run(self) -> JobResult:
+class Executor(Protocol):
+    """Runs tasks of one kind; there is one for all of them. Whatever the user's code raises must come out as a message."""
+
+    def is_async(self, task: Any) -> bool: ...
+
+    def run(self, key: JobKey, task: Any) -> JobResult:
         """Run in a thread."""
         ...
 
-    async def run_async(self) -> JobResult:
+    def run_async(self, key: JobKey, task: Any) -> Coroutine[Any, Any, JobResult]:
         """Run on the event loop."""
         ...
 
@@ -41,33 +43,35 @@ class Job(Protocol):
 class JobRunner:
     """Runs jobs; `threads` bounds how many plain functions run at a time (coroutines are not bounded)."""
 
-    def __init__(self, make: Callable[[JobKey, Task], Job], post: Callable[[JobResult], None], *, threads: int) -> None:
-        """`make` makes the job of a task under a key; `post` takes the results."""
-        self._make = make
+    def __init__(
+        self, executors: Mapping[type[Any], Executor], post: Callable[[JobResult], None], *, threads: int
+    ) -> None:
+        """`executors` are who runs which class of tasks; `post` takes the results."""
+        self._executors = executors
         self._post = post
         self._max_threads = threads
         self._threads: list[threading.Thread] = []
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._submitted = self._flushed = 0
         self._finished: deque[JobResult] = deque()
         self._is_flush_due = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[JobResult]] = set()
         self._running: set[JobKey] = set()
         self._loop = asyncio.get_running_loop()
 
-    def start(self, instance_id: str, execution_id: str, task: Task) -> None:
+    def start(self, instance_id: str, execution_id: str, task: Job) -> None:
         """Run the task, unless it is running already."""
         key = (instance_id, execution_id, task.task_id)
         if key in self._running:
             return
         self._running.add(key)
-        job = self._make(key, task)
-        if job.is_async:
-            running = self._loop.create_task(self._run_async(job))
+        executor = self._executors[type(task)]
+        if executor.is_async(task):
+            running = self._loop.create_task(executor.run_async(key, task))
             self._tasks.add(running)
-            running.add_done_callback(self._tasks.discard)
+            running.add_done_callback(self._on_done)
         else:
-            self._run_in_thread(job)
+            self._run_in_thread((executor, key, task))
 
     @property
     def is_idle(self) -> bool:
@@ -90,7 +94,7 @@ class JobRunner:
         for _ in self._threads:
             self._jobs.put(None)
 
-    def _run_in_thread(self, job: Job) -> None:
+    def _run_in_thread(self, job: _Waiting) -> None:
         self._jobs.put(job)
         self._submitted += 1
         busy = self._submitted - self._flushed - len(self._finished)
@@ -108,7 +112,8 @@ class JobRunner:
             job = self._jobs.get()
             if job is None:
                 return
-            self._finished.append(job.run())
+            executor, key, task = job
+            self._finished.append(executor.run(key, task))
             if not self._is_flush_due:
                 self._is_flush_due = True
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants the result
@@ -120,8 +125,10 @@ class JobRunner:
             self._flushed += 1
             self._post(self._finished.popleft())
 
-    async def _run_async(self, job: Job) -> None:
-        self._post(await job.run_async())
+    def _on_done(self, running: asyncio.Task[JobResult]) -> None:
+        self._tasks.discard(running)
+        if not running.cancelled():  # else the hub is closing
+            self._post(running.result())
 
 
 def is_closing() -> bool:

@@ -83,6 +83,7 @@ BATCHES_IN_FLIGHT = 2
 """One being written, one waiting for the writer: the writer is never idle, and no batch waits for long."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
 _ENTITY_MESSAGES = frozenset({RequestEntity, UnlockEntity, EntityBatchDone, TimersDue})
+_ACTIVITY = TaskKind.ACTIVITY
 
 Resident = Instance | EntityInstance
 R = TypeVar("R", Instance, EntityInstance)
@@ -353,7 +354,8 @@ class Partition:
 
     def _answer(self, envelope: Envelope) -> None:
         reply, answer, message = envelope.reply, envelope.answer, envelope.message
-        if _is_job_result(message):
+        kind = type(message)
+        if (kind is TaskDone or kind is EntityBatchDone) and _is_job_result(message):
             self.jobs.forget(message)
         if reply is None or reply.done():
             return
@@ -457,7 +459,9 @@ class Partition:
             )
         instance.unreadable = unusable
         self._residents[row.instance_id] = instance
-        if row.is_active and self._is_able(instance):
+        known = self._app.orchestrators if type(instance) is Instance else self._app.entities
+        instance.is_stranded = instance.unreadable is not None or row.name not in known
+        if row.is_active and not instance.is_stranded:
             work.jobs.extend(
                 (row.instance_id, row.execution_id, task)
                 for task in instance.jobs
@@ -524,7 +528,7 @@ class Partition:
         self._at_work_on = message.instance_id
         instance = self._residents.get(message.instance_id)
         work.envelopes.append(envelope)
-        if instance is not None and not instance.has_ended and self._is_stranded(instance, message):
+        if instance is not None and instance.is_stranded and not instance.has_ended and _needs_code(message):
             self._leave_alone(envelope, instance, work)
             return
         if envelope.key is not None:
@@ -544,6 +548,8 @@ class Partition:
                 envelope.answer = self._HANDLERS[type(message)](self, message, instance, work, envelope.answer)
         except BideError as error:
             envelope.answer = error
+            if type(message) is StartInstance and envelope.reply is None and message.parent_instance_id is None:
+                _log.warning("an entity could not start an orchestration: %s", error)
         if perf_counter() - begin > _LONG_TURN:
             self._complain(message.instance_id, perf_counter() - begin)
 
@@ -583,16 +589,6 @@ class Partition:
             self._residents.pop(row.instance_id, None)
         elif row.next_timer_at is not None and (work.wake_at is None or row.next_timer_at < work.wake_at):
             work.wake_at = row.next_timer_at
-
-    def _is_stranded(self, instance: Resident, message: AnyMessage) -> bool:
-        """Whether the message needs a history that cannot be read, or code that is not registered here."""
-        if type(instance) is EntityInstance:
-            return type(message) in _ENTITY_MESSAGES and not self._is_able(instance)
-        return type(message) not in (StartInstance, Purge) and not self._is_able(instance)
-
-    def _is_able(self, instance: Resident) -> bool:
-        known = self._app.orchestrators if type(instance) is Instance else self._app.entities
-        return instance.unreadable is None and instance.row.name in known
 
     def _leave_alone(self, envelope: Envelope, instance: Resident, work: _Pass) -> None:
         """Keep a message to a stranded instance in the inbox, until the next start; its timers can wait too."""
@@ -813,9 +809,16 @@ def _result_for(start: StartInstance, *, result: str | None = None, failure: Fai
     )
 
 
+def _needs_code(message: AnyMessage) -> bool:
+    """Whether the message can only be handled where the code is registered, and the history can be read."""
+    if message.instance_id[0] == ENTITY_MARK:
+        return type(message) in _ENTITY_MESSAGES
+    return type(message) not in (StartInstance, Purge)
+
+
 def _is_job_result(message: AnyMessage) -> TypeGuard[JobResult]:
     """Whether it is the result of a job; those of other instances are also stored in the inbox."""
-    return type(message) is EntityBatchDone or (type(message) is TaskDone and message.kind is TaskKind.ACTIVITY)
+    return type(message) is EntityBatchDone or (type(message) is TaskDone and message.kind is _ACTIVITY)
 
 
 def _live(message: AnyMessage, instance: Instance | None) -> Instance:

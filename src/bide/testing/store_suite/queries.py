@@ -49,6 +49,37 @@ async def test_filters(store: Store, where: InstanceFilter, found: list[str]) ->
     assert [record.row.instance_id for record in (await store.query(where)).items] == found
 
 
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        (InstanceFilter(), ["Ab", "i1"]),
+        (InstanceFilter(id_prefix="@"), []),
+        (InstanceFilter(name="counter"), ["i1"]),
+        (InstanceFilter(entities=True), ["@x@a", "@counter@b", "@counter@a"]),
+        (InstanceFilter(entities=True, name="counter"), ["@counter@b", "@counter@a"]),
+        (InstanceFilter(entities=True, updated_from=30), ["@x@a", "@counter@b"]),
+        (InstanceFilter(entities=True, updated_to=30), ["@counter@b", "@counter@a"]),
+        (InstanceFilter(entities=True, updated_from=31, updated_to=39), []),
+    ],
+)
+async def test_entities_are_asked_for_apart(store: Store, where: InstanceFilter, found: list[str]) -> None:
+    """A query is for orchestrations or for entities; the time is that of the last turn, both limits count."""
+    await write(
+        store,
+        inserted(1, name="counter"),
+        Commit(iid=2, insert=row(2, instance_id="@counter@a", name="counter"), turn=turn(0, at=20)),
+        Commit(iid=3, insert=row(3, instance_id="@counter@b", name="counter"), turn=turn(0, at=10)),
+        Commit(iid=3, turn=turn(1, at=30)),
+        Commit(iid=4, insert=row(4, instance_id="@x@a", name="x"), turn=turn(0, at=40)),
+        inserted(5, instance_id="Ab"),
+    )
+    assert [record.row.instance_id for record in (await store.query(where)).items] == found
+    first = await store.query(where, limit=1)
+    if first.continuation_token is not None:
+        rest = await store.query(where, token=first.continuation_token)
+        assert [record.row.instance_id for record in (*first.items, *rest.items)] == found
+
+
 async def test_pages_of_instances(store: Store) -> None:
     """Every instance is on one page; the last page has no token."""
     await write(store, *(inserted(iid) for iid in range(1, 8)))
