@@ -4,10 +4,12 @@
 under the name `azure.durable_functions`. `host` runs the app's functions beside a hub: HTTP, timer and queue triggers.
 """
 
+from importlib import import_module
+
 from bide.errors import ConfigurationError
 
 try:
-    import azure.functions  # noqa: F401
+    import_module("azure.functions")
 except ImportError as error:
     raise ConfigurationError(
         "To run an Azure Functions app bide needs the package azure-functions: pip install 'bide[azure]'"

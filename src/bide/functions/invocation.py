@@ -60,7 +60,7 @@ class UserCode:
 class TriggerValue(Protocol):
     """What a trigger brings."""
 
-    def for_parameter(self, binding: Binding, parameter: inspect.Parameter) -> Any:
+    def for_parameter(self, binding: Binding, parameter: inspect.Parameter, /) -> Any:
         """Give it in the form that the parameter wants."""
         ...
 

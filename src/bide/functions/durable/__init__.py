@@ -5,9 +5,8 @@
 
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from types import ModuleType
-
-import azure.functions  # noqa: F401  (the namespace package `azure` must be there)
 
 from bide.functions.durable import http, status, tasks
 from bide.functions.durable.client import DurableOrchestrationClient, SyncDurableFunctionsClient
@@ -91,6 +90,7 @@ def install() -> None:
     """Put this package, and what apps import from below it, under Azure's name; a second time does nothing."""
     if sys.modules.get(NAME) is sys.modules[__name__]:
         return
+    import_module("azure.functions")  # the namespace package `azure` must be there
     package = sys.modules[__name__]
     sys.modules[NAME] = package
     sys.modules["azure"].durable_functions = package  # type: ignore[attr-defined]

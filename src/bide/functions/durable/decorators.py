@@ -69,8 +69,9 @@ class Blueprint(TriggerApi, BindingApi, SettingsApi):
         """Register an orchestrator; `context_name` is its parameter, `orchestration` its name if not the function's."""
 
         def change(builder: Any) -> Any:
-            builder._function._func = Orchestrator.create(builder._function._func)
-            builder._function._func._df_input_type = input_type
+            handle: Any = Orchestrator.create(builder._function._func)
+            handle._df_input_type = input_type
+            builder._function._func = handle
             builder.add_trigger(trigger=OrchestrationTrigger(name=context_name, orchestration=orchestration))
             return builder
 

@@ -186,7 +186,7 @@ class CompoundTask(TaskBase):
 class WhenAllTask(CompoundTask):
     """All of them: the results in order, or the error of the first that failed."""
 
-    def _value(self, _: Any) -> Any:
+    def _value(self, value: Any) -> Any:  # noqa: ARG002
         return [child.outcome()[0] for child in self.children]
 
     def _error(self, error: BaseException) -> BaseException:
@@ -197,8 +197,8 @@ class WhenAllTask(CompoundTask):
 class WhenAnyTask(CompoundTask):
     """The first of them: the result is that task. `task_any([])` gives None."""
 
-    def _value(self, winner: Any) -> Any:
-        return next((child for child in self.children if child._inner is winner), None)
+    def _value(self, value: Any) -> Any:
+        return next((child for child in self.children if child._inner is value), None)
 
 
 def check_task(value: Any) -> TaskBase:
