@@ -18,6 +18,7 @@ WORKLOADS: dict[str, Callable[[Path], Awaitable[list[str]]]] = {
     "W1": workloads.w1,
     "W1-busy": workloads.w1_busy,
     "W1-http": http.w1,
+    "W1-azure": http.w1_azure,
     "W2": workloads.w2,
     "W2-http": http.w2,
     "W3": workloads.w3,

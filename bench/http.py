@@ -23,7 +23,8 @@ class Connection:
 
     async def request(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
         """Return status and body. Raises when the connection ends."""
-        head = f"{method} {_BASE}{path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        where = path if path.startswith("/api/") else _BASE + path
+        head = f"{method} {where} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         self._writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         answer = await self._reader.readuntil(b"\r\n\r\n")
         at = answer.lower().find(b"content-length:")
@@ -104,6 +105,25 @@ async def w1(folder: Path) -> Lines:
             f"  64 connections, start and raise only: {rate * 2:8,.0f} requests/s  {quantiles(taken)} for both"
         )
     return lines
+
+
+async def w1_azure(folder: Path) -> Lines:
+    """W1 of a hosted app for Azure Functions: its HTTP starter, raise, long poll; so many connections."""
+    lines = []
+    for in_flight in (1, 64):
+        command = ["bide", "serve", "bench/azure", "--port", "0", "--store", f"sqlite:///{folder}/azure-{in_flight}.db"]
+        async with running(command, in_flight) as connections:
+            rate, taken = await spread(connections, _approve_hosted, 500 * min(in_flight, 6))
+            lines.append(f"{in_flight:4} connections: {rate:8,.0f}/s  {quantiles(taken)}")
+    return lines
+
+
+async def _approve_hosted(connection: Connection) -> None:
+    status, answer = await connection.request("POST", "/api/start")
+    assert status == 202, answer
+    instance_id = json.loads(answer)["id"]
+    await connection.raise_event(instance_id, "Approval")
+    await connection.wait(instance_id)
 
 
 async def w2(folder: Path) -> Lines:
