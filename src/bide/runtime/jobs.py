@@ -26,13 +26,13 @@ _Waiting = tuple["Executor", JobKey, Any]
 class Executor(Protocol):
     """Runs tasks of one kind; there is one for all of them. Whatever the user's code raises must come out as a message."""
 
-    def is_async(self, task: Any) -> bool: ...
+    def is_async(self, task: Any, /) -> bool: ...
 
-    def run(self, key: JobKey, task: Any) -> JobResult:
+    def run(self, key: JobKey, task: Any, /) -> JobResult:
         """Run in a thread."""
         ...
 
-    def run_async(self, key: JobKey, task: Any) -> Coroutine[Any, Any, JobResult]:
+    def run_async(self, key: JobKey, task: Any, /) -> Coroutine[Any, Any, JobResult]:
         """Run on the event loop."""
         ...
 
