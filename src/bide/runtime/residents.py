@@ -1,0 +1,180 @@
+"""The instances in memory: which are there, which must stay, and how cold ones come in."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from bide.app import App
+from bide.core.entities import EntityInstance
+from bide.core.history import buffered_events
+from bide.core.instance import Instance
+from bide.errors import BideError, StoreCorruptError
+from bide.model.codec import decode_turn
+from bide.model.commit import Turn
+from bide.model.entities import ENTITY_MARK
+from bide.model.events import EventRaised, HistoryEvent
+from bide.model.instance import InstanceRow
+from bide.model.messages import Purge, RaiseEvent, StartInstance
+from bide.runtime.passes import ALONE, Envelope, Pass, Resident
+from bide.store.base import Store
+
+
+class Residents:
+    """Orchestrations and entities in memory, the least recently used first.
+
+    An instance with commits under way is pinned: what it has become is not in the store yet. `unusable` are those at
+    which the engine itself failed, with the error for those who ask for them.
+    """
+
+    def __init__(self, app: App, store: Store, *, limit: int, is_running: Callable[[str, str, int], bool]) -> None:
+        """`limit` is how many may stay; `is_running` tells whether a job (instance, execution, task) runs already."""
+        self._app = app
+        self._store = store
+        self._limit = limit
+        self._is_running = is_running
+        self._instances: OrderedDict[str, Resident] = OrderedDict()
+        self._pinned: dict[str, int] = {}
+        self.unusable: dict[str, BideError] = {}
+        self.at_work_on: str | None = None
+        """The instance that is being loaded, or told a message, just now."""
+
+    def get(self, instance_id: str) -> Resident | None:
+        return self._instances.get(instance_id)
+
+    def put(self, instance: Resident) -> None:
+        self._instances[instance.row.instance_id] = instance
+
+    def touch(self, instance_id: str) -> None:
+        """It was used just now."""
+        self._instances.move_to_end(instance_id)
+
+    def forget(self, instance_id: str) -> None:
+        """It is removed from the store; whoever has the id next is another one."""
+        self._instances.pop(instance_id, None)
+        self.unusable.pop(instance_id, None)
+
+    def clear(self) -> None:
+        """Drop all, pinned or not: what is in memory may rest on a commit that failed."""
+        for instance in self._instances.values():
+            instance.close()
+        self._instances.clear()
+        self._pinned.clear()
+
+    # Who may go
+
+    def pin(self, instance_ids: Iterable[str]) -> None:
+        for instance_id in instance_ids:
+            self._pinned[instance_id] = self._pinned.get(instance_id, 0) + 1
+
+    def unpin(self, instance_ids: Iterable[str]) -> None:
+        """Their commit is done. One that has ended goes."""
+        for instance_id in instance_ids:
+            left = self._pinned.get(instance_id, 0) - 1
+            if left > 0:
+                self._pinned[instance_id] = left
+                continue
+            self._pinned.pop(instance_id, None)
+            instance = self._instances.get(instance_id)
+            if instance is not None and instance.has_ended and not instance.is_open:
+                del self._instances[instance_id]
+
+    def is_pinned(self, instance_id: str) -> bool:
+        return instance_id in self._pinned
+
+    def evict(self, instance_id: str) -> bool:
+        """Drop an instance, unless it is pinned. Nothing changes but time."""
+        if instance_id in self._pinned or instance_id not in self._instances:
+            return False
+        self._instances.pop(instance_id).close()
+        return True
+
+    def evict_surplus(self) -> None:
+        surplus = len(self._instances) - self._limit
+        if surplus > 0:
+            for instance_id in [key for key in self._instances if key not in self._pinned][:surplus]:
+                self.evict(instance_id)
+
+    # How they come in
+
+    async def load(self, envelopes: list[Envelope], work: Pass) -> None:
+        """Bring in the cold instances among the targets, and what else must be read from the store."""
+        cold = set[str]()
+        for envelope in envelopes:
+            message = envelope.message
+            if message.instance_id not in self._instances and not (
+                type(message) is StartInstance and message.is_new_id
+            ):
+                cold.add(message.instance_id)
+        # One that has changed and is not here has been removed, by a commit that the store may not have seen yet.
+        cold.difference_update(self._pinned, work.instances)
+        if cold:
+            for loaded in await self._store.load(list(cold)):
+                self._admit(loaded.row, loaded.turns, work)
+        await self._find_duplicates(envelopes)
+        for envelope in envelopes:
+            if type(envelope.message) in ALONE:
+                envelope.answer = await self._store.turns(envelope.message.instance_id)
+        await self._find_leftovers(envelopes)
+
+    def _admit(self, row: InstanceRow, turns: list[Turn], work: Pass) -> None:
+        self.at_work_on = row.instance_id
+        unusable = self.unusable.get(row.instance_id)
+        try:
+            if unusable is not None:
+                turns = []
+            instance = self._restored(row, events_of(turns), turns[-1].seq + 1 if turns else 0)
+        except msgspec.DecodeError as error:
+            instance = self._restored(row, [], 0)
+            unusable = StoreCorruptError(
+                f"The history of instance {row.instance_id!r} cannot be read: {error}. "
+                "Restore a backup, or purge the instance with force."
+            )
+        instance.unreadable = unusable
+        self._instances[row.instance_id] = instance
+        known = self._app.orchestrators if type(instance) is Instance else self._app.entities
+        instance.is_stranded = instance.unreadable is not None or row.name not in known
+        if row.is_active and not instance.is_stranded:
+            work.jobs.extend(
+                (row.instance_id, row.execution_id, task)
+                for task in instance.jobs
+                if not self._is_running(row.instance_id, row.execution_id, task.task_id)
+            )
+
+    def _restored(self, row: InstanceRow, events: list[HistoryEvent], seq: int) -> Resident:
+        if row.instance_id[0] == ENTITY_MARK:
+            return EntityInstance(row, events, seq)
+        return Instance(row, self._app.orchestrators.get(row.name), events, seq)
+
+    async def _find_duplicates(self, envelopes: list[Envelope]) -> None:
+        """Mark the events whose id the store has seen on their instance: `answer` is that instance's iid."""
+        pairs: dict[tuple[int, str], list[Envelope]] = {}
+        for envelope in envelopes:
+            message = envelope.message
+            if type(message) is RaiseEvent and message.event_id is not None:
+                instance = self.get(message.instance_id)
+                if instance is not None:
+                    pairs.setdefault((instance.row.iid, message.event_id), []).append(envelope)
+        if pairs:
+            for pair in await self._store.seen_event_ids(list(pairs)):
+                for envelope in pairs[pair]:
+                    envelope.answer = pair[0]
+
+    async def _find_leftovers(self, envelopes: list[Envelope]) -> None:
+        """Read what nobody has consumed of instances that are to be removed, where only their history tells."""
+        for envelope in envelopes:
+            if type(envelope.message) in {StartInstance, Purge}:
+                instance = self.get(envelope.message.instance_id)
+                if isinstance(instance, Instance) and instance.leftover is None and instance.execution is None:
+                    instance.leftover = await self._leftover_of(instance.row)
+
+    async def _leftover_of(self, row: InstanceRow) -> list[EventRaised]:
+        try:
+            return buffered_events(events_of(await self._store.turns(row.instance_id)), row.buffered or {})
+        except msgspec.DecodeError:
+            return []
+
+
+def events_of(turns: Iterable[Turn]) -> list[HistoryEvent]:
+    """Decode the turns of a history."""
+    return [event for turn in turns for event in decode_turn(turn.data)]
