@@ -25,6 +25,7 @@
     │   ├── StoreCorruptError
     │   └── StoreVersionError             the store was written by another version of bide
     ├── HubClosedError
+    ├── HubBusyError                      too many requests wait; nothing was stored, try again later
     ├── HubUnreachableError               the HTTP client found nobody at the address
     ├── UnauthorizedError                 the key is missing or wrong
     ├── RemoteError                       the hub answered with something unexpected
@@ -225,6 +226,10 @@ class StoreVersionError(StoreError):
 
 class HubClosedError(BideError):
     """The hub is not running (any more)."""
+
+
+class HubBusyError(BideError):
+    """Too many requests wait for the hub already. Nothing of this one was stored: try again a little later."""
 
 
 class HubUnreachableError(BideError):

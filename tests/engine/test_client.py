@@ -6,6 +6,7 @@ import pytest
 
 from bide import (
     App,
+    HubBusyError,
     HubClosedError,
     InstanceEndedError,
     InstanceNotFoundError,
@@ -33,6 +34,21 @@ async def test_waiting_for_completion_tells_input_and_output():
         status = await waiting
         assert (status.runtime_status, status.input, status.output) == (Status.COMPLETED, {"permit": 17}, "yes")
         assert status == await harness.client.get_status(instance_id)
+
+
+async def test_more_requests_than_may_wait_are_refused_and_the_others_lose_nothing():
+    """A store that is slow: what was accepted is done, what was refused has left no trace."""
+    store = FaultyStore(MemoryStore(), latency=50)
+    async with Harness(app, store, max_backlog=20) as harness:
+        starts = [asyncio.ensure_future(harness.client.start_new("approval", f"i{number}")) for number in range(500)]
+        results = await asyncio.gather(*starts, return_exceptions=True)
+        refused = {f"i{number}" for number, result in enumerate(results) if isinstance(result, HubBusyError)}
+        accepted = {result for result in results if isinstance(result, str)}
+        assert refused
+        assert len(refused) + len(accepted) == 500
+        await harness.run_until_idle()
+        page = await harness.client.get_status_by(page_size=1000)
+        assert {status.instance_id for status in page.items} == accepted
 
 
 async def test_waiting_for_an_instance_that_ended_before_returns_at_once():

@@ -6,8 +6,12 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.http.conftest import app
 
+import bide
+from bide.client.paths import BASE
 from bide.http.routes import ROUTES, create_app
+from bide.testing import Harness
 
 JSON = {"content-type": "application/json"}
 WORDS = ["instances", "g1", "raiseEvent", "orchestrators", "gate", "entities", "counter"]
@@ -20,6 +24,20 @@ async def test_a_start_answers_with_the_management_urls(http):
     assert (answer.status_code, answer.headers["retry-after"], body["id"]) == (202, "10", "g1")
     assert answer.headers["location"] == body["statusQueryGetUri"]
     assert (await http.get(body["statusQueryGetUri"])).json()["input"] == {"a": 1}
+
+
+async def test_a_hub_that_is_too_busy_answers_429():
+    """With Retry-After, and the same error for our own client; nothing is stored."""
+    async with Harness(app, max_backlog=0) as harness:
+        transport = httpx.ASGITransport(create_app(lambda: harness.client))
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://localhost{BASE}/") as http:
+            answer = await http.post("orchestrators/gate/g1")
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        assert "wait for the hub already" in answer.json()["ExceptionMessage"]
+        async with bide.connect("http://localhost", transport=transport) as remote:
+            with pytest.raises(bide.HubBusyError):
+                await remote.start_new("gate", "g1")
+        assert (await harness.client.get_status_by()).items == ()
 
 
 async def test_the_status_of_a_running_and_of_an_ended_instance(http):

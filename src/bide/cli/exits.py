@@ -5,6 +5,7 @@ from enum import IntEnum
 from bide.errors import (
     BideError,
     ConfigurationError,
+    HubBusyError,
     HubClosedError,
     HubUnreachableError,
     InstanceError,
@@ -25,7 +26,7 @@ class Exit(IntEnum):
     CONFLICT = 4
     """The instance is not in a state that allows it."""
     UNREACHABLE = 5
-    """Nobody answers at the address, or the key is wrong."""
+    """Nobody answers at the address, it is too busy, or the key is wrong."""
     STORE = 6
     INTERRUPTED = 130
 
@@ -36,6 +37,7 @@ _CODES: tuple[tuple[type[BideError], Exit], ...] = (
     (InstanceNotFoundError, Exit.NOT_FOUND),
     (InstanceError, Exit.CONFLICT),
     (HubUnreachableError, Exit.UNREACHABLE),
+    (HubBusyError, Exit.UNREACHABLE),
     (HubClosedError, Exit.UNREACHABLE),
     (UnauthorizedError, Exit.UNREACHABLE),
     (StoreError, Exit.STORE),

@@ -123,7 +123,7 @@ class ResultPage(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Client(Protocol):
-    """The verbs. Any of them may raise `StoreUnavailableError`, `HubClosedError`, and over HTTP also
+    """The verbs. Any of them may raise `StoreUnavailableError`, `HubBusyError`, `HubClosedError`, and over HTTP also
     `HubUnreachableError` and `UnauthorizedError`.
 
     Event data and inputs are any value that can be written as JSON; else `PayloadNotSerializableError`,

@@ -10,6 +10,7 @@ from typing import Any
 from bide.client.paths import ERROR_HEADER
 from bide.errors import (
     BideError,
+    HubBusyError,
     HubClosedError,
     InstanceEndedError,
     InstanceExistsError,
@@ -36,6 +37,7 @@ _CODES: tuple[tuple[type[BideError], int], ...] = (
     (InstanceStateError, 412),
     (UnauthorizedError, 401),
     (StoreError, 503),
+    (HubBusyError, 429),
     (HubClosedError, 503),
     (BideError, 500),
 )
@@ -50,6 +52,8 @@ def answer_to(error: Exception) -> Answer:
     code = next(code for kind, code in _CODES if isinstance(error, kind))
     body = b"" if code in _WITHOUT_BODY else body_of(str(error), type(error).__name__, _details(error))
     headers = {ERROR_HEADER: type(error).__name__}
+    if isinstance(error, HubBusyError):
+        headers["retry-after"] = "1"
     if isinstance(error, InstanceEndedError):
         headers["x-bide-status"] = error.runtime_status
     return code, body, headers

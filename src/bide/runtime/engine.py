@@ -25,6 +25,7 @@ from bide.store import Store, open_store
 
 DEFAULT_MAX_PAYLOAD_BYTES = 1 << 20
 DEFAULT_MAX_RESIDENT = 10_000
+DEFAULT_MAX_BACKLOG = 10_000
 DEFAULT_THREADS = 32
 
 
@@ -40,6 +41,7 @@ class Engine:
         clock: Clock | None = None,
         max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
         max_resident: int = DEFAULT_MAX_RESIDENT,
+        max_backlog: int = DEFAULT_MAX_BACKLOG,
         activity_threads: int = DEFAULT_THREADS,
         retention: timedelta | None = None,
     ) -> None:
@@ -50,6 +52,7 @@ class Engine:
         self._clock = clock if clock is not None else SystemClock()
         self.max_payload_bytes = max_payload_bytes
         self._max_resident = max_resident
+        self._max_backlog = max_backlog
         self._threads = activity_threads
         self._retention = retention
         self._client: LocalClient | None = None
@@ -105,7 +108,12 @@ class Engine:
     async def _start(self) -> None:
         self._completions = completions = Completions()
         partition = Partition(
-            self.app, self.store, self._clock, max_resident=self._max_resident, completions=completions
+            self.app,
+            self.store,
+            self._clock,
+            max_resident=self._max_resident,
+            max_backlog=self._max_backlog,
+            completions=completions,
         )
         limit = self.max_payload_bytes
         executors: dict[type[Any], Executor] = {

@@ -19,6 +19,7 @@ from typing import Any, TypeGuard
 from bide.app import App
 from bide.errors import (
     BideError,
+    HubBusyError,
     HubClosedError,
     StoreCorruptError,
     StoreError,
@@ -57,9 +58,12 @@ _ACTIVITY = TaskKind.ACTIVITY
 class Partition:
     """Owns a store's instances. `post` and `ask` are how everything reaches them."""
 
-    def __init__(self, app: App, store: Store, clock: Clock, *, max_resident: int, completions: Completions) -> None:
+    def __init__(
+        self, app: App, store: Store, clock: Clock, *, max_resident: int, max_backlog: int, completions: Completions
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._max_backlog = max_backlog
         self._completions = completions
         self._timers = Timers(store, clock, self._post_due)
         self._mailbox: deque[Envelope] = deque()
@@ -81,10 +85,16 @@ class Partition:
         self._enqueue(Envelope(message))
 
     def ask(self, message: AnyMessage) -> "asyncio.Future[Any]":
-        """Deliver a message; the answer comes when what it did is durable."""
+        """Deliver a message; the answer comes when what it did is durable.
+
+        Refused with `HubBusyError` when too many wait: under more load than the store can take, memory must not grow.
+        """
         reply = asyncio.get_running_loop().create_future()
         if self._is_closing:
             reply.set_exception(HubClosedError("The hub is closed."))
+        elif len(self._mailbox) >= self._max_backlog:
+            text = f"{self._max_backlog:,} requests wait for the hub already; try again a little later."
+            reply.set_exception(HubBusyError(text))
         else:
             self._enqueue(Envelope(message, reply))
         return reply
