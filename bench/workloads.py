@@ -13,6 +13,7 @@ from pathlib import Path
 
 import bide
 from bench.app import app
+from bide import OrchestrationRuntimeStatus as Status
 
 Lines = list[str]
 
@@ -61,9 +62,8 @@ async def w2(folder: Path) -> Lines:
     return [quantiles(taken)]
 
 
-async def w3(folder: Path) -> Lines:
+async def w3(folder: Path, count: int = 100_000) -> Lines:
     """Park 100,000 instances: bytes of memory and disk each, wake-up of cold ones, start after kill -9."""
-    count = 100_000
     command = [
         sys.executable,
         "-c",
@@ -104,6 +104,52 @@ async def park(folder: str, count: int) -> None:
             flush=True,
         )
         os.kill(os.getpid(), 9)
+
+
+async def million(folder: Path) -> Lines:
+    """A million parked, and half a million ended: memory, disk, start, cold wake-ups, queries, retention (minutes)."""
+    lines = await w3(folder, 1_000_000)
+    async with hub(folder, "w3") as running:
+        client = running.client
+        ids = (folder / "ids").read_text().split()
+        token, tokens = None, []
+        for _ in range(50):
+            page = await client.get_status_by(page_size=1000, continuation_token=token)
+            tokens.append(token := page.continuation_token)
+        queries = {
+            "first page of the list": client.get_status_by,
+            "page 50,000 rows on": lambda: client.get_status_by(continuation_token=tokens[-1]),
+            "Running": lambda: client.get_status_by(runtime_status=[Status.RUNNING]),
+            "Failed (none)": lambda: client.get_status_by(runtime_status=[Status.FAILED]),
+            "by prefix of the id": lambda: client.get_status_by(instance_id_prefix=ids[500_000][:20]),
+            "waiting for Approval": lambda: client.get_status_by(waiting_for="Approval"),
+            "waits for Approval": lambda: client.waits(name="approval"),
+            "status of one": lambda: client.get_status(ids[-1]),
+        }
+        for name, query in queries.items():
+            lines.append(f"{name:24} {quantiles([await _timed(query) for _ in range(20)])}")
+    return lines + await _retention(folder, 500_000)
+
+
+async def _timed(work: Callable[[], Awaitable[object]]) -> float:
+    begin = time.perf_counter()
+    await work()
+    return time.perf_counter() - begin
+
+
+async def _retention(folder: Path, count: int) -> Lines:
+    """Purge ended instances while others work."""
+    async with hub(folder, "ended") as running:
+        for _ in range(0, count, 1000):
+            await asyncio.gather(*(running.client.start_new("chain", client_input=0) for _ in range(1000)))
+        begin = time.perf_counter()
+        purge = asyncio.create_task(running.client.purge_by())
+        taken = []
+        while not purge.done():
+            taken.append(await _timed(lambda: running.client.start_new("approval")))
+            await asyncio.sleep(0.01)
+        rate = await purge / (time.perf_counter() - begin)
+        return [f"purge of {count:,} ended ones: {rate:,.0f}/s; starts meanwhile {quantiles(taken)}"]
 
 
 async def w4(folder: Path) -> Lines:
