@@ -117,7 +117,7 @@ class SqliteStore(SqliteQueues, SqliteSettings):
             if self._are_few("waits WHERE key = ?", *key):
                 yield "i.iid IN (SELECT iid FROM waits WHERE key = ?)", key
             else:
-                yield "EXISTS (SELECT 1 FROM waits WHERE iid = i.iid AND key = ?)", key
+                yield "EXISTS (SELECT 1 FROM waits WHERE iid = i.iid AND +key = ?)", key
 
     def _are_few(self, rows: str, *values: Any) -> bool:
         [(count,)] = self._read(f"SELECT count(*) FROM (SELECT 1 FROM {rows} LIMIT {_FEW})", *values)
