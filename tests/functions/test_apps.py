@@ -1,9 +1,11 @@
 """Whole apps, served: HTTP functions, queues, timers, entities, mistakes in one function that stop no other."""
 
+import contextlib
 import subprocess
 import sys
 import threading
 
+import httpx
 import pytest
 from tests.functions.serving import APPS, serve
 
@@ -28,13 +30,13 @@ def test_fan_out_to_async_activities(features):
 
 
 def test_requests_and_responses(features):
-    answer = features.http.get("/PLAIN/17", params={"a": "b c"})
+    answer = features.http.get("/PLAIN/17?a=b+c&n=1&n=2")
     assert (answer.status_code, answer.headers["x-own"]) == (201, "1")
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
     assert answer.json() == {
         "method": "GET",
-        "url": f"{features.url}/PLAIN/17?a=b+c",
-        "params": {"a": "b c"},
+        "url": f"{features.url}/PLAIN/17?a=b+c&n=1&n=2",
+        "params": {"a": "b c", "n": "1,2"},
         "route": {"number": "17"},
     }
     assert features.http.get("/plain").status_code == 201
@@ -108,6 +110,20 @@ def test_code_runs_once_or_once_a_turn(features, tmp_path):
     assert start(features, "turns").json() == [False, False, False]
     with serve(APPS / "features", tmp_path, "--replay-every-turn") as served:
         assert start(served, "turns").json() == [True, True, False]
+
+
+def test_a_function_that_never_ends_does_not_keep_the_server_from_stopping(tmp_path):
+    with serve(APPS / "features", tmp_path) as served:
+
+        def ask():
+            with contextlib.suppress(httpx.HTTPError):
+                served.http.get("/forever")
+
+        started = threading.Thread(target=ask)
+        started.start()
+        while "forever is called" not in served.log.read_text():
+            pass
+    started.join()
 
 
 def test_what_was_started_goes_on_after_a_restart(tmp_path):

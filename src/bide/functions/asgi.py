@@ -7,10 +7,12 @@ from bide.client.paths import BASE, KEY_HEADER
 from bide.errors import PayloadTooLargeError
 from bide.functions.host import FunctionHost
 from bide.functions.http_trigger import Answer, HttpRoute, answer_of, request_value
-from bide.http.request import Receive, Request, Scope, Send, read_body
+from bide.http.request import ClientGoneError, Receive, Request, Scope, Send, read_body
 
 _log = logging.getLogger("bide.functions.http")
 
+_RESERVED = "/runtime/"
+"""No route of an app reaches this, not even `{*rest}` without a prefix."""
 _MAX_BODY_BYTES = 100 << 20
 """As on Azure."""
 
@@ -35,6 +37,9 @@ class FunctionsAsgi:
             below = path.removeprefix(self._host.rpc_path)
             await self._rpc({**scope, "raw_path": f"{BASE}{below}".encode("latin-1")}, receive, send)
             return
+        if path.casefold().startswith(_RESERVED):
+            await self._management(scope, receive, send)
+            return
         found = self._host.routes.find(scope["method"], path)
         if found is None:
             await self._management(scope, receive, send)
@@ -49,10 +54,12 @@ class FunctionsAsgi:
             body = await read_body(receive, _MAX_BODY_BYTES)
             query: bytes = scope.get("query_string", b"")
             url = f"{request.origin}{request.path}" + (f"?{query.decode('latin-1')}" if query else "")
-            value = request_value(scope["method"], url, query, request.headers, params, body)
+            value = request_value(scope["method"], url, query, scope["headers"], params, body)
             return answer_of(await self._host.call(route.function, value))
         except PayloadTooLargeError:
             return Answer(413)
+        except ClientGoneError:
+            return Answer(400)
         except Exception:  # noqa: BLE001  (the border to user code)
             _log.exception("%s failed", route.function.where)
             return Answer(500)

@@ -13,13 +13,14 @@ from bide.functions.durable.bridge import Bridge, binding_text, connect
 from bide.functions.function import Binding, Function
 from bide.functions.http_trigger import Routes
 from bide.functions.indexing import Problem
-from bide.functions.invocation import Invocation, TriggerValue, UserCode
+from bide.functions.invocation import Invocation, TriggerValue
 from bide.functions.keys import Keys
 from bide.functions.loading import FunctionApp
 from bide.functions.queue_trigger import bodies, message_value
 from bide.functions.queues import Listener, ReceivedMessage, open_listener, open_sender
 from bide.functions.settings import resolve
 from bide.functions.timer_trigger import Timer
+from bide.functions.user_code import UserCode
 from bide.hub import Hub
 
 _log = logging.getLogger("bide.functions")

@@ -80,19 +80,35 @@ class Routes:
 
 
 def request_value(
-    method: str, url: str, query: bytes, headers: Mapping[str, str], params: Mapping[str, str], body: bytes
+    method: str,
+    url: str,
+    query: bytes,
+    headers: Iterable[tuple[bytes, bytes]],
+    params: Mapping[str, str],
+    body: bytes,
 ) -> AzureValue:
-    """Make the trigger's value of a request; `url` is the whole one."""
-    queries = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="replace"))
+    """Make the trigger's value of a request; `url` is the whole one, `headers` are ASGI's.
+
+    Values of a repeated key or header are joined by a comma, as the Functions host does.
+    """
+    queries = _joined(parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="replace"))
+    named = _joined((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers)
     value: dict[str, Any] = {
         "method": Datum(method, "string"),
         "url": Datum(url, "string"),
-        "headers": _datums(headers),
+        "headers": _datums(named),
         "query": _datums(queries),
         "params": _datums(params),
         "body": Datum(body, "bytes"),
     }
     return AzureValue(Datum(value, "http"))
+
+
+def _joined(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for name, value in pairs:
+        joined[name] = f"{joined[name]},{value}" if name in joined else value
+    return joined
 
 
 def _datums(values: Mapping[str, str]) -> dict[str, Datum]:

@@ -1,16 +1,9 @@
-"""Calls user functions: arguments from bindings, outputs back to them.
+"""One call of a user function: arguments from its bindings, outputs back to them."""
 
-Plain functions run on threads. `async def` functions run on one event loop that is theirs: one that blocks delays
-others like it, as on Azure, and never the hub.
-"""
-
-import asyncio
 import inspect
 import threading
-from collections.abc import Callable, Coroutine, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
@@ -19,6 +12,7 @@ from azure.functions import meta
 
 from bide.functions.durable.payload import loads
 from bide.functions.function import DURABLE_CLIENTS, RETURN, Binding, Function
+from bide.functions.user_code import UserCode
 
 T = TypeVar("T")
 
@@ -26,35 +20,6 @@ _CONVERTERS = {name.casefold(): name for name in ("httpTrigger", "queueTrigger",
 """How azure.functions spells the types that it converts for us."""
 _TEXT = (str, "str")
 _BYTES = (bytes, "bytes")
-
-
-class UserCode:
-    """Where user functions run."""
-
-    def __init__(self, threads: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="bide-function")
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="bide-functions", daemon=True)
-        self._thread.start()
-
-    async def call(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-        """Call a user function, plain or `async def`."""
-        if inspect.iscoroutinefunction(function):
-            return await self.run(function(**arguments))
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, partial(function, **arguments))
-
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a user's coroutine."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
-
-    def close(self) -> None:
-        """Let go of the threads; what still runs on them is not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=1)
-        if not self._thread.is_alive():
-            self._loop.close()
 
 
 class TriggerValue(Protocol):

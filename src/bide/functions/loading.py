@@ -21,8 +21,9 @@ from bide.functions.durable.handles import user_function
 from bide.functions.durable.payload import raw, text_of
 from bide.functions.function import DURABLE_CLIENTS, Binding, Function
 from bide.functions.indexing import Problem, index_functions
-from bide.functions.invocation import Invocation, JsonValue, UserCode
+from bide.functions.invocation import Invocation, JsonValue
 from bide.functions.settings import Settings, read_settings
+from bide.functions.user_code import UserCode
 
 T = TypeVar("T")
 

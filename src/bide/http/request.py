@@ -15,6 +15,10 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
+class ClientGoneError(InvalidInputError):
+    """Nobody is there any more to hear the answer."""
+
+
 @dataclass(slots=True)
 class Request:
     """`parts` are the path segments below the API's base, None outside of it; header names are lower-case.
@@ -95,7 +99,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     while is_open and size <= limit:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise InvalidInputError("The client went away before the whole body was there.")
+            raise ClientGoneError("The client went away before the whole body was there.")
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         is_open = message.get("more_body", False)

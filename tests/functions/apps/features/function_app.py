@@ -51,6 +51,13 @@ async def block(req: func.HttpRequest) -> str:
     return "done"
 
 
+@app.route(route="forever", auth_level="anonymous")
+def forever(req: func.HttpRequest) -> str:
+    logging.info("forever is called")
+    while True:
+        time.sleep(1)
+
+
 @app.route(route="admin", auth_level="admin")
 def admin(req: func.HttpRequest) -> str:
     return "in"
