@@ -99,6 +99,16 @@ async def test_rings_missed_while_nobody_was_there_are_made_up_for_once(time, st
     ]
 
 
+async def test_a_store_that_fails_does_not_stop_it(time, store):
+    await store.close()
+    store.get_setting = nothing_stored
+    assert len(await rings(time, store, 3, schedule="0 0 * * * *")) == 3
+
+
+async def nothing_stored(_):
+    return None
+
+
 async def test_without_monitor_nobody_keeps_account(time, store):
     await rings(time, store, 1, schedule="0 0 * * * *", useMonitor=False)
     time.at += timedelta(hours=5, minutes=30)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from azure.functions.meta import Datum
 from croniter import CroniterError, croniter
 
-from bide.errors import ConfigurationError
+from bide.errors import ConfigurationError, StoreError
 from bide.functions.function import Function
 from bide.functions.invocation import AzureValue
 from bide.functions.settings import parse_span, resolve
@@ -112,10 +112,16 @@ class Timer:
         now, last = self._now(), self._last
         self._last = now
         if self._is_monitored:
-            await self._store.put_setting(self._key, now.isoformat())
+            await self._note(now)
         status = {"Last": (last or now).isoformat(), "Next": following.isoformat(), "LastUpdated": now.isoformat()}
         value = {"IsPastDue": is_past_due, "Schedule": {"AdjustForDST": True}, "ScheduleStatus": status}
         await call(AzureValue(Datum(json.dumps(value), "json")))
+
+    async def _note(self, now: datetime) -> None:
+        try:
+            await self._store.put_setting(self._key, now.isoformat())
+        except StoreError as error:  # it rings all the same; after a restart it may ring once more
+            _log.warning("%s: cannot note when it ran: %s", self.function.where, error)
 
     async def _stored(self) -> datetime | None:
         text = await self._store.get_setting(self._key) if self._is_monitored else None
