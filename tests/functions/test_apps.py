@@ -32,7 +32,7 @@ def test_fan_out_to_async_activities(features):
 def test_requests_and_responses(features):
     answer = features.http.get("/PLAIN/17?a=b+c&n=1&n=2")
     assert (answer.status_code, answer.headers["x-own"]) == (201, "1")
-    assert answer.headers["content-type"] == "application/json; charset=utf-8"
+    assert answer.headers["content-type"] == "application/json"
     assert answer.json() == {
         "method": "GET",
         "url": f"{features.url}/PLAIN/17?a=b+c&n=1&n=2",
@@ -133,6 +133,22 @@ def test_what_was_started_goes_on_after_a_restart(tmp_path):
     with serve(APPS / "features", tmp_path) as served:
         assert served.raise_event(instance_id, "Approval", 1) == 202
         assert served.ended(instance_id)["output"] == 1
+
+
+def test_a_normal_stop_fails_nothing(tmp_path):
+    """Activities that run while the server stops are run again at the next start."""
+    with serve(APPS / "features", tmp_path) as served:
+        ids = [served.manage("POST", "orchestrators/busy", json=number).json()["id"] for number in range(30)]
+    with serve(APPS / "features", tmp_path, "--enable-auth") as served:
+        key = next(line.split()[3] for line in served.said.splitlines() if "durabletask_extension" in line)
+        for instance_id in ids:
+            status = served.manage("GET", f"instances/{instance_id}?code={key}").json()
+            assert status["runtimeStatus"] == "Running", status["output"]
+
+
+def test_a_function_that_exits_harms_no_other(features):
+    assert [features.http.get(f"/{name}").status_code for name in ("exits", "exits_async")] == [500, 500]
+    assert start(features, "fan_out", 3).json() == 5
 
 
 def test_keys(tmp_path):

@@ -53,7 +53,11 @@ class Host:
     async def __aenter__(self):
         await self.harness.__aenter__()
         self.app.bridge = bridge.Bridge(
-            self.harness.client, hub_name="Hub", origin="http://localhost:7071", key=None, is_v1=self.is_v1
+            lambda: self.harness.client,
+            hub_name="Hub",
+            origin="http://localhost:7071",
+            key=lambda: None,
+            is_v1=self.is_v1,
         )
         bridge.connect(self.app.bridge)
         self.client = df.DurableOrchestrationClient("{}")

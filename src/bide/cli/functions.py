@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 from rich.markup import escape
@@ -17,7 +18,7 @@ from bide.functions.asgi import FunctionsAsgi
 from bide.functions.host import FunctionHost
 from bide.functions.indexing import is_function_app
 from bide.functions.loading import FunctionApp, load_function_app
-from bide.http.server import serve
+from bide.http.server import is_loopback, serve
 from bide.hub import Hub
 
 _SQLITE = "sqlite:///"
@@ -33,11 +34,16 @@ def serve_functions(folder: Path, options: Options) -> int:
         )
     if options.log_level is None:
         _show_logs_of_the_app()
-    store = _absolute(options.store or os.environ.get("BIDE_STORE"))
+    if not options.enable_auth and not is_loopback(options.host):
+        raise ConfigurationError(
+            f"{options.host} can be reached from elsewhere, and everybody could call the app's functions: "
+            "pass --enable-auth, so that their authLevel counts. Or serve on 127.0.0.1."
+        )
+    options = replace(options, store=_absolute(options.store or os.environ.get("BIDE_STORE")))
     loaded = load_function_app(folder, uses_sdk=options.sdk == "installed")
     listener = options.listen(default_port=loaded.settings.port, key="its own" if options.enable_auth else None)
     hub = options.make_hub(
-        loaded.app, store=store or default_store(), name=loaded.settings.hub_name, threads=loaded.threads
+        loaded.app, store=_absolute(default_store()) or "", name=loaded.settings.hub_name, threads=loaded.threads
     )
     run(_serve(loaded, hub, listener, options))
     return Exit.OK
@@ -45,9 +51,10 @@ def serve_functions(folder: Path, options: Options) -> int:
 
 async def _serve(loaded: FunctionApp, hub: Hub, listener: socket.socket, options: Options) -> None:
     port = listener.getsockname()[1]
-    url = f"http://{options.host}:{port}"
+    url = f"http://{f'[{options.host}]' if ':' in options.host else options.host}:{port}"
     own = f"http://127.0.0.1:{port}" if options.host in _ALL else url
-    async with hub, FunctionHost(loaded, hub, origin=own, key=options.key, checks_keys=options.enable_auth) as host:
+    host = FunctionHost(loaded, hub, origin=own, key=options.key, checks_keys=options.enable_auth)
+    async with host, hub, host.triggers():
         management = hub.asgi(key=host.key)
         await serve(
             FunctionsAsgi(host, management, hub.asgi()),
@@ -76,23 +83,21 @@ def _announce(host: FunctionHost, url: str) -> None:
         console.print(
             f"  http           {methods} {url}{escape(host.routes.prefix + route.url.lstrip('/'))}  ({route.function.name})"
         )
-    for function in host.loaded.functions:
-        if function.trigger.type != "httptrigger":
-            console.print(f"  {function.trigger.type.removesuffix('trigger'):14} {escape(function.name)}")
-    console.print(f"  orchestrators  {escape(', '.join(_own(app.orchestrators))) or 'none'}")
-    console.print(f"  activities     {escape(', '.join(_own(app.activities))) or 'none'}")
+    for kind, name, heard in host.listening:
+        console.print(f"  {kind:14} {escape(heard)}  ({escape(name)})")
+    console.print(f"  orchestrators  {escape(', '.join(app.orchestrators)) or 'none'}")
+    console.print(f"  activities     {escape(', '.join(app.activities)) or 'none'}")
     if app.entities:
         console.print(f"  entities       {escape(', '.join(app.entities))}")
+    console.print(f"  rules          of SDK {'1.x' if app.is_v1 else '2.x'}")
     console.print(f"  management     {url}{BASE}")
+    if host.keys is not None and not host.new_keys:
+        console.print("  keys           were made, and shown, earlier; 'bide keys rotate NAME' makes a new one")
     for name, key in host.new_keys.items():
         console.print(f"  new key        {escape(name)}  {key}")
     for problem in host.problems:
         console.print(f"[yellow]warning[/] {escape(str(problem))}")
     console.print("ready, stop with Ctrl+C")
-
-
-def _own(names: object) -> list[str]:
-    return [name for name in names if not name.startswith("BuiltIn__")]  # type: ignore[attr-defined]
 
 
 def _absolute(store: str | None) -> str | None:

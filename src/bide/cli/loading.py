@@ -24,6 +24,8 @@ def load_app(spec: str) -> App:
         if is_function_app(Path(where)):
             return load_function_app(Path(where)).app
         raise ConfigurationError(f"{where} is a folder; name the file that holds the app, as {Path(where) / 'app.py'}.")
+    if Path(where).name == "function_app.py":
+        raise ConfigurationError(f"{where} is of an Azure Functions app: name its folder, {Path(where).parent}.")
     module = _load_file(Path(where)) if where.endswith(".py") else _load_module(where)
     if name:
         app = getattr(module, name, None)
@@ -62,7 +64,9 @@ def _load_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not name.startswith(error.name):
             raise ConfigurationError(f"{name} cannot be imported:\n{_user_trace(error)}") from error
-        raise ConfigurationError(f"There is no module {name!r}; for a file write its name with .py") from error
+        raise ConfigurationError(
+            f"There is no folder and no module {name!r}; for a file write its name with .py"
+        ) from error
     except Exception as error:
         raise ConfigurationError(f"{name} cannot be imported:\n{_user_trace(error)}") from error
 

@@ -19,6 +19,7 @@ from itertools import takewhile
 from typing import Any
 from uuid import UUID, uuid5
 
+import msgspec
 from msgspec.structs import replace
 
 from bide.core.execution import Action, Completed, ContinuedAsNew, Execution, Failed
@@ -213,6 +214,8 @@ class Instance:
 
     def _is_wanted(self, message: TaskDone) -> bool:
         """Whether the task is open, and now no longer; a lock that was granted stays until it is given back."""
+        if self._broken is not None:
+            return True  # what is open only the code could say; whatever comes first makes the run fail
         kind = message.kind
         if kind is _ACTIVITY:
             return self.activities.pop(message.task_id, None) is not None
@@ -707,6 +710,6 @@ _FAILURES = {
 
 
 def _spelling(into: Any) -> str | None:
-    if into is None:
+    if into is None or into is msgspec.Raw:
         return None
     return into.__qualname__ if isinstance(into, type) else str(into)

@@ -11,6 +11,7 @@ from bide.http.request import ClientGoneError, Receive, Request, Scope, Send, re
 
 _log = logging.getLogger("bide.functions.http")
 
+_WITHOUT_BODY = frozenset({204, 304})
 _RESERVED = "/runtime/"
 """No route of an app reaches this, not even `{*rest}` without a prefix."""
 _MAX_BODY_BYTES = 100 << 20
@@ -73,10 +74,12 @@ class FunctionsAsgi:
 
 
 async def _send(answer: Answer, method: str, send: Send) -> None:
+    if answer.status in _WITHOUT_BODY:
+        answer = Answer(answer.status, b"", tuple(each for each in answer.headers if each[0] != "content-type"))
     headers = [
         (name.encode("latin-1", "replace"), value.encode("latin-1", "replace")) for name, value in answer.headers
     ]
-    if not any(name == b"content-length" for name, _ in headers):
+    if answer.status not in _WITHOUT_BODY and not any(name == b"content-length" for name, _ in headers):
         headers.append((b"content-length", str(len(answer.body)).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})

@@ -1,10 +1,12 @@
 """`FunctionHost`: runs a loaded app beside a hub."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
 import socket
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,7 +34,7 @@ _EMULATOR = (_HOST, 10001)
 
 
 class FunctionHost:
-    """A running app: `async with FunctionHost(loaded, hub, origin=…) as host:`, inside of the hub's own.
+    """A running app: `async with FunctionHost(loaded, hub, origin=…) as host, hub, host.triggers():`.
 
     `origin` is what management URLs begin with where no request tells. With `checks_keys` HTTP functions want the keys
     that their level says; without, as in Azure's local tools, everybody may call them. `key` protects the management API;
@@ -54,45 +56,57 @@ class FunctionHost:
         self._origin = origin
         self._code: UserCode | None = None
         self._listeners: list[asyncio.Task[None]] = []
-        self._client_text = ""
+        self._client_text: Callable[[], str] = str
+        self._has_emulator = False
+        self.listening: list[tuple[str, str, str]] = []
+        """Kind, function, and what it listens to."""
 
     async def __aenter__(self) -> Self:
+        """Make ready what user code needs: the hub may run activities from its first moment on, and until its last."""
         self._code = UserCode(self.loaded.threads)
-        if self.keys is not None:
-            self.new_keys = await self.keys.open(route.function.name for route in self.routes.routes)
-            self.key = self.key or self.keys.system
         bridge = Bridge(
-            self.hub.client,
+            lambda: self.hub.client,
             hub_name=self.hub.name,
             origin=self._origin,
-            key=self.key,
+            key=lambda: self.key,
             is_v1=self.loaded.app.is_v1,
             rpc_url=f"{self._origin}{self.rpc_path}/",
             replaces_any=self.loaded.settings.replaces_any,
         )
         connect(bridge)
-        self._client_text = binding_text(bridge)
+        self._client_text = lambda: binding_text(bridge)
         app = self.loaded.app
         app.code, app.bridge, app.deliver, app.client_text = self._code, bridge, self.deliver, self._client_text
-        for function in self.loaded.functions:
-            self._listen(function)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for listener in self._listeners:
-            listener.cancel()
-        await asyncio.gather(*self._listeners, return_exceptions=True)
         connect(None)
         if self._code is not None:
             self._code.close()
+
+    @contextlib.asynccontextmanager
+    async def triggers(self) -> AsyncIterator[None]:
+        """Listen to timers and queues, while the hub runs."""
+        if self.keys is not None:
+            self.new_keys = await self.keys.open(route.function.name for route in self.routes.routes)
+            self.key = self.key or self.keys.system
+        self._has_emulator = await asyncio.to_thread(_answers, _EMULATOR)
+        for function in self.loaded.functions:
+            self._listen(function)
+        try:
+            yield
+        finally:
+            for listener in self._listeners:
+                listener.cancel()
+            await asyncio.gather(*self._listeners, return_exceptions=True)
 
     async def call(self, function: Function, value: TriggerValue) -> Invocation:
         """Call a function and deliver its outputs. Raises what it raises."""
         assert self._code is not None
         invocation = Invocation(function, value)
-        await invocation.run(self._code, self._client_text)
+        await invocation.run(self._code, self._client_text())
         await self.deliver(invocation)
         return invocation
 
@@ -116,15 +130,20 @@ class FunctionHost:
         try:
             match function.trigger.type:
                 case "timertrigger":
-                    work = self._run_timer(Timer(function, self.hub.store))
+                    timer = Timer(function, self.hub.store)
+                    work, heard = self._run_timer(timer), timer.schedule.text
                 case "queuetrigger":
                     work = self._run_queue(function, self._queue(function, function.trigger))
+                    heard = self._address(function, function.trigger)[1]
                 case _:
                     return
         except BideError as error:
             self.problems.append(Problem(function.where, str(error)))
         else:
-            self._listeners.append(asyncio.create_task(work, name=f"bide-{function.name}"))
+            self.listening.append((function.trigger.type.removesuffix("trigger"), function.name, heard))
+            listener = asyncio.create_task(work, name=f"bide-{function.name}")
+            listener.add_done_callback(lambda task: _log_end(function, task))
+            self._listeners.append(listener)
 
     async def _run_timer(self, timer: Timer) -> None:
         async def call(value: TriggerValue) -> None:
@@ -156,13 +175,14 @@ class FunctionHost:
         name = binding.get("queueName")
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"the binding {binding.name!r} has no queueName")
+        name = resolve(name, function.where)
         setting = str(binding.get("connection") or "AzureWebJobsStorage")
         connection = os.environ.get(setting) or os.environ.get(f"AzureWebJobs{setting}")
-        if connection is not None and _is_emulator(connection) and not _answers(_EMULATOR):
+        if connection is not None and _is_emulator(connection) and not self._has_emulator:
             note = f"{_HOST}:{_EMULATOR[1]} does not answer (Azurite): the queue {name!r} is bide's own"
             self._note(Problem(function.where, note))
             connection = None
-        return connection, resolve(name, function.where)
+        return connection, name
 
     def _note(self, problem: Problem) -> None:
         if problem not in self.problems:
@@ -172,6 +192,11 @@ class FunctionHost:
         sender = open_sender(*self._address(function, binding), self.loaded.settings.queues, self.hub.store)
         for body in bodies(value):
             await sender.send(body)
+
+
+def _log_end(function: Function, task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("%s is not called any more", function.where, exc_info=task.exception())
 
 
 def _is_emulator(connection: str) -> bool:

@@ -67,6 +67,8 @@ class Routes:
 
     def find(self, method: str, path: str) -> tuple[HttpRoute, dict[str, str]] | None:
         """Find the route of a path (percent-encoded) and its parameters."""
+        if path.casefold() + "/" == self.prefix.casefold():
+            path += "/"
         if not path.casefold().startswith(self.prefix.casefold()):
             return None
         below = path[len(self.prefix) :]
@@ -140,6 +142,7 @@ def answer_of(invocation: Invocation) -> Answer:
 def _of_response(response: func.HttpResponse) -> Answer:
     headers = [(name.casefold(), str(value)) for name, value in response.headers.items()]
     if not any(name == "content-type" for name, _ in headers):
-        charset = "" if "charset" in response.mimetype or not response.charset else f"; charset={response.charset}"
+        is_text = response.mimetype.startswith("text/") and "charset" not in response.mimetype
+        charset = f"; charset={response.charset}" if is_text and response.charset else ""
         headers.append(("content-type", f"{response.mimetype}{charset}"))
     return Answer(response.status_code, response.get_body(), tuple(headers))

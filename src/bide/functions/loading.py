@@ -1,11 +1,13 @@
 """Loads an app's folder: settings, packages, functions; and makes an app for the engine of the durable ones."""
 
 import contextlib
+import inspect
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +21,7 @@ from bide.functions.durable import entity, http, orchestrator
 from bide.functions.durable.bridge import Bridge
 from bide.functions.durable.handles import user_function
 from bide.functions.durable.payload import raw, text_of
-from bide.functions.function import DURABLE_CLIENTS, Binding, Function
+from bide.functions.function import DURABLE_CLIENTS, RETURN, Binding, Function
 from bide.functions.indexing import Problem, index_functions
 from bide.functions.invocation import Invocation, JsonValue
 from bide.functions.settings import Settings, read_settings
@@ -62,7 +64,7 @@ class DurableApp(bide.App):
         self._uses_sdk = uses_sdk
         self.code: UserCode | None = None
         self.bridge: Bridge | None = None
-        self.client_text = ""
+        self.client_text: Callable[[], str] = str
         self.deliver: Any = None
 
     @property
@@ -75,6 +77,10 @@ class DurableApp(bide.App):
 
     def add_orchestrator(self, function: Function) -> None:
         name, call = function.durable_name, function.call
+        if inspect.iscoroutinefunction(user_function(call)):
+            raise ConfigurationError(
+                "an orchestrator of a Functions app is a generator: write def with yield, not async def"
+            )
         adapted = sdk.adapt(name, call) if self._uses_sdk else self._own(name, call)
         entry = RegisteredOrchestrator(name, adapted, newest_wait_first=self.is_v1)
         self._add(self._orchestrators, "orchestrator", entry)
@@ -97,7 +103,7 @@ class DurableApp(bide.App):
         def run(payload: msgspec.Raw) -> Any:
             invocation = Invocation(function, JsonValue(text_of(payload)))
             with _logged(function):
-                invocation.returned = function.call(**invocation.arguments(self.client_text))
+                invocation.returned = function.call(**invocation.arguments(self.client_text()))
             if invocation.values():
                 assert self.bridge is not None
                 self.bridge.call_and_wait(self.deliver(invocation))
@@ -110,7 +116,7 @@ class DurableApp(bide.App):
             assert self.code is not None
             invocation = Invocation(function, JsonValue(text_of(payload)))
             with _logged(function):
-                await invocation.run(self.code, self.client_text)
+                await invocation.run(self.code, self.client_text())
             await self.deliver(invocation)
             return raw(invocation.returned)
 
@@ -126,6 +132,10 @@ def _logged(function: Function) -> Iterator[None]:
         raise
 
 
+_HIDDEN = "BuiltIn__"
+"""What the names of our own begin with; found, and not listed."""
+
+
 class _Folded(Mapping[str, T]):
     """A mapping that finds names in any case; what it lists is spelt as registered."""
 
@@ -137,7 +147,7 @@ class _Folded(Mapping[str, T]):
         return self._entries[self._names[name.casefold()]]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return (name for name in self._entries if not name.startswith(_HIDDEN))
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -196,7 +206,7 @@ def _admit(loaded: FunctionApp, function: Function) -> None:
         loaded.problems.append(Problem(function.where, "is disabled"))
         return
     for binding in function.bindings:
-        problem = _unsupported(binding)
+        problem = _unsupported(binding) or _unmatched(binding, function)
         if problem is not None:
             loaded.problems.append(Problem(function.where, problem))
     try:
@@ -213,12 +223,26 @@ def _admit(loaded: FunctionApp, function: Function) -> None:
         loaded.problems.append(Problem(function.where, str(error)))
 
 
+def _unmatched(binding: Binding, function: Function) -> str | None:
+    """Say when the code has no parameter of the binding's name; durable functions get theirs by position."""
+    by_position = function.trigger.type in {"orchestrationtrigger", "entitytrigger"}
+    kinds = {parameter.kind for parameter in function.parameters.values()}
+    if by_position or binding.name == RETURN or inspect.Parameter.VAR_KEYWORD in kinds:
+        return None
+    if binding.name in function.parameters:
+        return None
+    names = ", ".join(function.parameters) or "none"
+    return f"its code has no parameter {binding.name!r}, which a binding names; it has: {names}"
+
+
 def _unsupported(binding: Binding) -> str | None:
     kind = binding.values.get("type", binding.type)
     if binding.is_trigger:
         if binding.type in _TRIGGERS | _DURABLE:
             return None
-        return f"bide has no {kind}; the function is skipped. Call it from an HTTP, timer or queue function instead."
+        close = get_close_matches(binding.type, _TRIGGERS | _DURABLE, n=1)
+        hint = f"did you mean {close[0]}?" if close else "Call it from an HTTP, timer or queue function instead."
+        return f"bide has no {kind}; the function is skipped. {hint}"
     if binding.direction == "out":
         return (
             None

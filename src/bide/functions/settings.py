@@ -17,6 +17,9 @@ _COMMENT_OR_STRING = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTA
 _SETTING = re.compile(r"%([^%\s]+)%")
 
 
+_HOURS_A_DAY = 24
+
+
 @dataclass(frozen=True)
 class QueueSettings:
     """`extensions.queues` of host.json."""
@@ -69,7 +72,7 @@ def read_settings(root: Path) -> Settings:
         http_poll=timedelta(
             milliseconds=at.count(_section(durable, "httpSettings"), "defaultAsyncRequestSleepTimeMilliseconds", 30_000)
         ),
-        rolls_back_entities=durable.get("rollbackEntityOperationsOnExceptions") is not False,
+        rolls_back_entities=str(durable.get("rollbackentityoperationsonexceptions")).casefold() != "false",
         queues=QueueSettings(
             batch_size=min(at.count(queues, "batchSize", 16), 32),
             max_dequeue_count=at.count(queues, "maxDequeueCount", 5),
@@ -101,6 +104,8 @@ def parse_span(text: str) -> timedelta | None:
     if match is None:
         return None
     days, hours, minutes, seconds = match.groups()
+    if days is None and seconds is not None and int(hours) >= _HOURS_A_DAY:
+        days, hours, minutes, seconds = hours, minutes, str(int(float(seconds))), "0"  # .NET reads days, hours, minutes
     return timedelta(days=int(days or 0), hours=int(hours), minutes=int(minutes), seconds=float(seconds or 0))
 
 
@@ -154,12 +159,12 @@ def _host_json(path: Path) -> dict[str, Any]:
 
 
 def _section(document: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
-    """Find a section; keys match without regard to case."""
+    """Find a section, its keys folded: they match without regard to case."""
     inner: Any = document
     for key in path:
         folded = {name.casefold(): value for name, value in inner.items()} if isinstance(inner, Mapping) else {}
         inner = folded.get(key.casefold(), {})
-    return inner if isinstance(inner, Mapping) else {}
+    return {name.casefold(): value for name, value in inner.items()} if isinstance(inner, Mapping) else {}
 
 
 @dataclass(frozen=True)
@@ -169,13 +174,13 @@ class _Reader:
     file: str
 
     def text(self, section: Mapping[str, Any], key: str, default: str) -> str:
-        value = section.get(key, default)
+        value = section.get(key.casefold(), default)
         if not isinstance(value, str):
             raise ConfigurationError(f"{self.file}: {key} must be text, not {value!r:.100}.")
         return value
 
     def count(self, section: Mapping[str, Any], key: str, default: Any) -> Any:
-        value = section.get(key, default)
+        value = section.get(key.casefold(), default)
         try:
             number = value if value is None else int(value)
         except (TypeError, ValueError):
@@ -185,7 +190,7 @@ class _Reader:
         return number
 
     def span(self, section: Mapping[str, Any], key: str, default: timedelta) -> timedelta:
-        value = section.get(key)
+        value = section.get(key.casefold())
         if value is None:
             return default
         span = timedelta(milliseconds=value) if isinstance(value, int) else parse_span(str(value))
@@ -201,4 +206,4 @@ _IGNORED = {
 
 
 def _notes(durable: Mapping[str, Any]) -> list[str]:
-    return [f"durableTask.{key} has no effect: {why}" for key, why in _IGNORED.items() if key in durable]
+    return [f"durableTask.{key} has no effect: {why}" for key, why in _IGNORED.items() if key.casefold() in durable]

@@ -6,6 +6,7 @@ When a timer ran last is kept in the store's settings, so that a restart knows w
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -40,9 +41,10 @@ class Schedule:
 
         Raises `ConfigurationError` for anything else.
         """
-        self._text = text.strip()
-        self._span = parse_span(self._text)
-        self._has_seconds = len(self._text.split()) == _FIELDS_WITH_SECONDS
+        self.text = text.strip()
+        self._cron = re.sub(r"[A-Za-z]{4,}", lambda name: name[0][:3], self.text)  # croniter wants MON for Monday
+        self._span = parse_span(self.text)
+        self._has_seconds = len(self.text.split()) == _FIELDS_WITH_SECONDS
         if self._span is not None and self._span <= timedelta(0):
             raise ConfigurationError(f"the schedule {text!r} is not longer than nothing")
         if self._span is None:
@@ -57,7 +59,9 @@ class Schedule:
         """Give the first time after `time`; UTC."""
         if self._span is not None:
             return time + self._span
-        following: datetime = croniter(self._text, time, second_at_beginning=self._has_seconds).get_next(datetime)
+        # NCRONTAB wants day of the month and day of the week to fit, cron one of them.
+        times = croniter(self._cron, time, second_at_beginning=self._has_seconds, day_or=False)
+        following: datetime = times.get_next(datetime)
         return following
 
 
@@ -124,5 +128,9 @@ class Timer:
             _log.warning("%s: cannot note when it ran: %s", self.function.where, error)
 
     async def _stored(self) -> datetime | None:
-        text = await self._store.get_setting(self._key) if self._is_monitored else None
+        text = None
+        try:
+            text = await self._store.get_setting(self._key) if self._is_monitored else None
+        except StoreError as error:
+            _log.warning("%s: cannot tell whether it has missed a run: %s", self.function.where, error)
         return datetime.fromisoformat(text) if text else None

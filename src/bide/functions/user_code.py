@@ -13,9 +13,15 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from bide.runtime.jobs import is_closing
+
 T = TypeVar("T")
 
 _Job = tuple["Future[Any]", Callable[[], Any]]
+
+
+class UserCodeError(Exception):
+    """A function raised what is no ordinary error, such as `SystemExit`."""
 
 
 class UserCode:
@@ -35,7 +41,12 @@ class UserCode:
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a user's coroutine."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+        try:
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_contained(work), self._loop))
+        except asyncio.CancelledError:
+            if is_closing():
+                raise
+            raise UserCodeError("The function was cancelled from within.") from None
 
     def close(self) -> None:
         """Cancel coroutines, and let the threads go; what blocks is not waited for."""
@@ -50,6 +61,15 @@ class UserCode:
             task.cancel()
         self._loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         self._loop.close()
+
+
+async def _contained(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return await work
+    except (Exception, asyncio.CancelledError):
+        raise
+    except BaseException as error:
+        raise UserCodeError(f"The function raised {type(error).__name__}: {error}") from error
 
 
 class _Threads:
@@ -82,8 +102,10 @@ class _Threads:
             if future.set_running_or_notify_cancel():
                 try:
                     result = work()
-                except BaseException as error:  # noqa: BLE001  (the border to user code)
+                except Exception as error:  # noqa: BLE001  (the border to user code)
                     future.set_exception(error)
+                except BaseException as error:  # noqa: BLE001  (likewise; sys.exit() must not end the server)
+                    future.set_exception(UserCodeError(f"The function raised {type(error).__name__}: {error}"))
                 else:
                     future.set_result(result)
             with self._lock:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -52,6 +53,8 @@ async def serve(
         app, access_log=access_log, log_level=log_level, lifespan="off",
         timeout_graceful_shutdown=10, timeout_keep_alive=75, server_header=False,
     )  # fmt: skip
+    if access_log:
+        logging.getLogger("uvicorn.access").setLevel(logging.INFO)  # whatever the level of the rest
     with listener:
         await _Server(config, on_started, on_stopping).serve(sockets=[listener])
 

@@ -7,7 +7,7 @@ from bide.app import App
 from bide.app.entities import Entity
 from bide.core.batch import BatchRun
 from bide.core.entity_context import EntityContext
-from bide.model.entities import EntityBatch, EntityId
+from bide.model.entities import EntityBatch, EntityId, OperationRequest
 from bide.model.messages import EntityBatchDone
 from bide.runtime.jobs import JobKey, is_closing, without_our_frame
 
@@ -37,7 +37,7 @@ class BatchExecutor:
                     operation.save()
                 run.complete(context, value)
             except BaseException as error:  # noqa: BLE001  (the border to user code: whatever it raises fails the operation)
-                _fail(run, context, error)
+                _fail(run, request, context, error)
         return _done(key, run)
 
     async def run_async(self, key: JobKey, batch: EntityBatch) -> EntityBatchDone:
@@ -55,9 +55,9 @@ class BatchExecutor:
             except asyncio.CancelledError:
                 if is_closing():
                     raise  # the batch runs again at the next start
-                _fail(run, context, RuntimeError("the operation was cancelled from within"))
-            except Exception as error:  # noqa: BLE001  (the border to user code: whatever it raises fails the operation)
-                _fail(run, context, error)
+                _fail(run, request, context, RuntimeError("the operation was cancelled from within"))
+            except BaseException as error:  # noqa: BLE001  (the border to user code: whatever it raises fails the operation)
+                _fail(run, request, context, error)
         return _done(key, run)
 
     def _entity_of(self, batch: EntityBatch) -> Entity:
@@ -67,8 +67,12 @@ class BatchExecutor:
         return BatchRun(batch, self._app.orchestrators, limit=self._limit, rolls_back=self._app.rolls_back_entities)
 
 
-def _fail(run: BatchRun, context: EntityContext, error: BaseException) -> None:
-    _log.info("operation %s of %s failed: %s", context.operation_name, context.entity_id, type(error).__name__)
+def _fail(run: BatchRun, request: OperationRequest, context: EntityContext, error: BaseException) -> None:
+    """Fail the operation. Of a signal nobody is told, so the log is."""
+    if request.caller is None:
+        _log.error("signal %r to %s failed", context.operation_name, context.entity_id, exc_info=error)
+    else:
+        _log.info("operation %s of %s failed: %s", context.operation_name, context.entity_id, type(error).__name__)
     run.fail(without_our_frame(error))
 
 

@@ -131,15 +131,16 @@ class Engine:
 
     async def close(self) -> None:
         """Finish what was accepted and close the store. Activities that still run are run again at the next start."""
-        partition, self._partition, self._client = self._partition, None, None
+        partition, self._partition = self._partition, None
         if partition is None:
             return
+        assert self._jobs is not None
+        await self._jobs.close()  # first: a job must not fail because the client is gone
+        self._client = None
         loop, *duties = self._tasks
         for duty in duties:
             duty.cancel()
         await asyncio.gather(*duties, return_exceptions=True)
-        assert self._jobs is not None
-        await self._jobs.close()
         partition.close()
         try:
             await loop

@@ -53,6 +53,7 @@ class JobRunner:
         self._threads: list[threading.Thread] = []
         self._jobs: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._submitted = self._flushed = 0
+        self._is_closing = False
         self._finished: deque[JobResult] = deque()
         self._is_flush_due = False
         self._tasks: set[asyncio.Task[JobResult]] = set()
@@ -62,7 +63,7 @@ class JobRunner:
     def start(self, instance_id: str, execution_id: str, task: Job) -> None:
         """Run the task, unless it is running already."""
         key = (instance_id, execution_id, task.task_id)
-        if key in self._running:
+        if self._is_closing or key in self._running:
             return
         self._running.add(key)
         executor = self._executors[type(task)]
@@ -87,6 +88,7 @@ class JobRunner:
 
     async def close(self) -> None:
         """Cancel coroutines and let threads end after what they are doing; their results are not waited for."""
+        self._is_closing = True
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -123,12 +125,17 @@ class JobRunner:
         self._is_flush_due = False
         while self._finished:
             self._flushed += 1
-            self._post(self._finished.popleft())
+            self._give(self._finished.popleft())
+
+    def _give(self, result: JobResult) -> None:
+        """Hand a result over. What ends while the hub closes may have failed because of that: it is run again."""
+        if not self._is_closing:
+            self._post(result)
 
     def _on_done(self, running: asyncio.Task[JobResult]) -> None:
         self._tasks.discard(running)
         if not running.cancelled():  # else the hub is closing
-            self._post(running.result())
+            self._give(running.result())
 
 
 def is_closing() -> bool:

@@ -57,7 +57,11 @@ _PATHS: dict[str, Mapping[str, object]] = {
     "orchestrator": {"Orchestrator": Orchestrator},
     "entity": {"Entity": Entity},
     "decorators": {"Blueprint": Blueprint, "DFApp": DFApp},
+    "decorators.durable_app": {"Blueprint": Blueprint, "DFApp": DFApp},
     "models": {
+        "DurableOrchestrationClient": DurableOrchestrationClient,
+        "DurableOrchestrationContext": DurableOrchestrationContext,
+        "DurableEntityContext": DurableEntityContext,
         "DurableOrchestrationStatus": DurableOrchestrationStatus,
         "OrchestrationRuntimeStatus": OrchestrationRuntimeStatus,
         "RetryOptions": RetryOptions,
@@ -100,5 +104,5 @@ def install() -> None:
         vars(module).update(names)
         sys.modules[module.__name__] = module
         parent, _, last = module.__name__.rpartition(".")
-        if parent != NAME or not hasattr(package, last):
+        if not hasattr(sys.modules[parent], last):  # a class of the same name stays
             setattr(sys.modules[parent], last, module)

@@ -6,7 +6,7 @@ they ask of the hub crosses over to that loop here.
 
 import asyncio
 import json
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from bide.client.base import Client
@@ -23,26 +23,35 @@ class Bridge:
 
     def __init__(
         self,
-        client: Client,
+        client: Callable[[], Client],
         *,
         hub_name: str,
         origin: str,
-        key: str | None,
+        key: Callable[[], str | None],
         is_v1: bool,
         rpc_url: str = "",
         replaces_any: bool = False,
     ) -> None:
-        """`rpc_url` is where clients of SDK 1.x reach the management API without a key; `replaces_any`: a start
-        replaces whatever has its id.
+        """`client` and `key` are asked when they are needed. `rpc_url` is where clients of SDK 1.x reach the management
+        API without a key; `replaces_any`: a start replaces whatever has its id.
         """
         self.id_reuse = IdReusePolicy.REPLACE_ANY if replaces_any else IdReusePolicy.REPLACE_ENDED
-        self.client = client
+        self._client = client
         self.rpc_url = rpc_url
         self.hub_name = hub_name
         self.origin = origin
-        self.key = key
+        self._key = key
         self.is_v1 = is_v1
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def client(self) -> Client:
+        """The hub's client. Raises `HubClosedError` while the hub does not run."""
+        return self._client()
+
+    @property
+    def key(self) -> str | None:
+        return self._key()
 
     async def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` on the hub's loop, from whatever loop."""

@@ -81,12 +81,12 @@ def register(app: bide.Blueprint, default_pause: timedelta) -> None:
 
     @app.activity(name=ACTIVITY)
     async def send(call: dict[str, Any]) -> dict[str, Any]:
-        async with httpx.AsyncClient(timeout=_TIMEOUT) as client:
-            headers = {"content-type": "application/json"} if call["content"] is not None else {}
-            answer = await client.request(
-                call["method"], call["uri"], content=call["content"], headers=headers | call["headers"]
-            )
-        return {"statusCode": answer.status_code, "headers": dict(answer.headers), "content": answer.text}
+        async with httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=True) as client:
+            headers = httpx.Headers({"content-type": "application/json"} if call["content"] is not None else {})
+            headers.update(call["headers"])
+            answer = await client.request(call["method"], call["uri"], content=call["content"], headers=headers)
+        named = {name.decode("latin-1"): value.decode("latin-1") for name, value in answer.headers.raw}
+        return {"statusCode": answer.status_code, "headers": named, "content": answer.text}
 
     @app.orchestrator(name=ORCHESTRATOR)
     def poll(context: bide.OrchestrationContext) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from azure.functions._durable_functions import df_dumps, df_loads
 
+_SURROGATE = "\\ud"
 _ENVELOPE = '"__class__"'
 """What marks an object of a user's class in JSON text."""
 
@@ -16,9 +17,12 @@ _ENVELOPE = '"__class__"'
 def dumps(value: Any) -> str:
     """Write a value. Raises `TypeError` or `ValueError` when it is not JSON and has no `to_json`."""
     try:
-        return json.dumps(value)
+        text = json.dumps(value, allow_nan=False)
     except TypeError:
-        return str(df_dumps(value))
+        text = str(df_dumps(value))
+    if _SURROGATE in text:
+        msgspec.json.decode(text)  # half of a pair: no JSON that anybody else could read
+    return text
 
 
 def loads(text: str | None, expected_type: Any = None) -> Any:

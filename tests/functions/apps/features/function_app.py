@@ -58,6 +58,22 @@ def forever(req: func.HttpRequest) -> str:
         time.sleep(1)
 
 
+@app.route(route="exits", auth_level="anonymous")
+def exits(req: func.HttpRequest) -> str:
+    raise SystemExit(1)
+
+
+@app.route(route="exits_async", auth_level="anonymous")
+async def exits_async(req: func.HttpRequest) -> str:
+    raise SystemExit(1)
+
+
+@app.orchestration_trigger(context_name="context")
+def busy(context):
+    yield context.call_activity("slow_square", 2)
+    context.continue_as_new(context.get_input())
+
+
 @app.route(route="admin", auth_level="admin")
 def admin(req: func.HttpRequest) -> str:
     return "in"
