@@ -128,8 +128,8 @@ class JobRunner:
             self._give(self._finished.popleft())
 
     def _give(self, result: JobResult) -> None:
-        """Hand a result over. What ends while the hub closes may have failed because of that: it is run again."""
-        if not self._is_closing:
+        """Hand a result over. What fails while the hub closes may have failed because of that: it is run again."""
+        if not (self._is_closing and isinstance(result, TaskDone) and result.failure is not None):
             self._post(result)
 
     def _on_done(self, running: asyncio.Task[JobResult]) -> None:
