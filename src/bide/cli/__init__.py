@@ -25,8 +25,9 @@ commands = Commands(
     name="bide",
     help="Durable orchestrations that wait for external events.",
     help_epilogue=(
-        "Exit codes: 0 done; 1 the orchestration did not complete, or a replay differs; 2 wrong arguments or data; "
-        "3 no such instance or entity; 4 wrong state; 5 hub not reachable or key wrong; 6 store error; 130 interrupted."
+        "Exit codes: 0 done; 1 the orchestration did not complete, a replay differs, or a check found violations; "
+        "2 wrong arguments or data; 3 no such instance or entity; 4 wrong state; "
+        "5 hub not reachable or key wrong; 6 store error; 130 interrupted."
     ),
     version=bide.__version__,
     version_flags=["--version"],

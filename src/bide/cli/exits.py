@@ -19,7 +19,7 @@ from bide.errors import (
 class Exit(IntEnum):
     OK = 0
     FAILED = 1
-    """The orchestration that was waited for did not complete, or a replay found a difference."""
+    """The orchestration that was waited for did not complete, or a replay found a difference, or a check a violation."""
     USAGE = 2
     """Wrong arguments, data that is not JSON, an app that cannot be loaded."""
     NOT_FOUND = 3

@@ -1,4 +1,4 @@
-"""Commands about stores and stored histories: `db upgrade` and `replay`."""
+"""Commands about stores and stored histories: `db upgrade`, `db check` and `replay`."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,11 +16,12 @@ from bide.cli.loading import load_app
 from bide.cli.target import Target, default_store
 from bide.client.base import Client, OrchestrationStatus
 from bide.core.execution import Execution
+from bide.core.invariants import problems
 from bide.errors import ConfigurationError, NonDeterminismError, OrchestratorNotFoundError
 from bide.model.events import HistoryEvent
 from bide.model.instance import ENDED, OrchestrationRuntimeStatus
 from bide.model.names import event_key
-from bide.store.sqlite import upgrade
+from bide.store.sqlite import check, upgrade
 
 _LIVE = frozenset(OrchestrationRuntimeStatus) - ENDED
 
@@ -42,15 +43,44 @@ def upgrade_store(
 
     """
     url = store or default_store()
-    if not url.startswith("sqlite:///"):
-        raise ConfigurationError(f"{url!r} is not an SQLite store: sqlite:///file.db")
-    before, after = upgrade(url.removeprefix("sqlite:///"))
+    before, after = upgrade(_path(url))
     if json:
         render.print_json({"store": url, "from": before, "to": after})
     else:
         text = f"from schema {before} to {after}" if before != after else f"already has schema {after}"
         render.console().print(f"{url}: {text}")
     return Exit.OK
+
+
+@db.command(name="check")
+def check_store(store: Annotated[str | None, Parameter(env_var="BIDE_STORE")] = None, /, *, json: bool = False) -> int:
+    """Prove that a store agrees with itself, and name every row that does not. Nothing is changed; nobody may be serving it.
+
+    Parameters
+    ----------
+    store
+        The store, as sqlite:///file.db.
+    json
+        Write one JSON document to standard output.
+
+    """
+    url = store or default_store()
+    report = check(_path(url), problems)
+    if json:
+        render.print_json({"store": url, "instances": report.instances, "violations": report.violations})
+    else:
+        for each in report.violations:
+            render.console().print(f"{each.table}: {each.key}: {each.problem}", markup=False)
+        found = len(report.violations)
+        text = f"{found} violations" if found else f"sound, {report.instances} instances"
+        render.console().print(f"{url}: {text}", markup=False)
+    return Exit.FAILED if report.violations else Exit.OK
+
+
+def _path(url: str) -> str:
+    if not url.startswith("sqlite:///"):
+        raise ConfigurationError(f"{url!r} is not an SQLite store: sqlite:///file.db")
+    return url.removeprefix("sqlite:///")
 
 
 async def replay(

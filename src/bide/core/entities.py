@@ -105,6 +105,15 @@ class EntityInstance:
         entity._is_new = True
         return entity
 
+    @classmethod
+    def told(cls, row: InstanceRow, history: Sequence[HistoryEvent]) -> "EntityInstance":
+        """Make the row anew from `history`, as far as it follows from it: of `row` only id, age and state are taken."""
+        new = cls.create(EntityId.parse(row.instance_id), row.iid, row.created_at).row
+        new.output = row.output
+        entity = cls(new, history, 0)
+        entity._finish_row()
+        return entity
+
     # Messages in
 
     def open_turn(self, now: int) -> None:

@@ -102,6 +102,20 @@ def upgrade(path: Path | str) -> tuple[int, int]:
         ownership.release()
 
 
+def version_of(connection: sqlite3.Connection, path: Path) -> tuple[int, int]:
+    """Tell the schema version of a file, and the one that this bide knows."""
+    return _version(connection, path), len(_migrations())
+
+
+@contextlib.contextmanager
+def make_schema() -> Iterator[sqlite3.Connection]:
+    """Open an empty database in memory with today's schema, to compare with."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        for sql in _migrations():
+            connection.executescript(sql)
+        yield connection
+
+
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     application_id: int = connection.execute("PRAGMA application_id").fetchone()[0]
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]

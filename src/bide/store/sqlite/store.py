@@ -19,12 +19,13 @@ from bide.store.sqlite.batch import INSERT, parameters
 from bide.store.sqlite.queues import SqliteQueues
 from bide.store.sqlite.settings import SqliteSettings
 
-_ROW = (
+ROW = (
     "i.iid, i.id, i.name, i.status, i.created_at, i.execution_id, i.generation, i.version, i.parent_instance_id, i.tags, "
     "i.start_at, i.ended_at, i.next_timer_at, i.is_active, i.output, i.custom_status, i.failure, i.buffered"
 )
+"""The columns that `row_of` reads."""
 _UPDATED_AT = "(SELECT at FROM history WHERE iid = i.iid ORDER BY seq DESC LIMIT 1)"
-_RECORD = f"""{_ROW},
+_RECORD = f"""{ROW},
     (SELECT data FROM history WHERE iid = i.iid ORDER BY seq LIMIT 1),
     {_UPDATED_AT}"""
 
@@ -44,7 +45,7 @@ class SqliteStore(SqliteQueues, SqliteSettings):
 
     async def load(self, instance_ids: Sequence[str]) -> list[Loaded]:
         ids = msgspec.json.encode(instance_ids).decode()
-        rows = self._read(f"SELECT {_ROW} FROM json_each(?) AS wanted JOIN instances AS i ON i.id = wanted.value", ids)
+        rows = self._read(f"SELECT {ROW} FROM json_each(?) AS wanted JOIN instances AS i ON i.id = wanted.value", ids)
         turns: dict[int, list[Turn]] = {row[0]: [] for row in rows if row[3] not in ENDED}
         if turns:
             for iid, seq, at, data in self._read(
@@ -52,7 +53,7 @@ class SqliteStore(SqliteQueues, SqliteSettings):
                 msgspec.json.encode(list(turns)).decode(),
             ):
                 turns[iid].append(Turn(seq, at, data))
-        return [Loaded(_row(row), turns.get(row[0], [])) for row in rows]
+        return [Loaded(row_of(row), turns.get(row[0], [])) for row in rows]
 
     async def seen_event_ids(self, pairs: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
         found = self._read(
@@ -215,7 +216,7 @@ def _conditions(where: InstanceFilter) -> tuple[list[str], list[Any]]:
     return [sql for sql, _ in parts], [value for _, values in parts for value in values]
 
 
-def _row(columns: Sequence[Any]) -> InstanceRow:
+def row_of(columns: Sequence[Any]) -> InstanceRow:
     return InstanceRow(
         iid=columns[0],
         instance_id=columns[1],
@@ -247,4 +248,4 @@ def _dead_letter(row: Sequence[Any]) -> DeadLetter:
 
 
 def _record(columns: Sequence[Any]) -> StatusRecord:
-    return StatusRecord(_row(columns), columns[18], columns[19])
+    return StatusRecord(row_of(columns), columns[18], columns[19])
