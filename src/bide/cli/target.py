@@ -1,10 +1,11 @@
 """Where a command goes: to a hub that is served, or straight to a store."""
 
+import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -14,6 +15,11 @@ from bide.client.base import Client
 from bide.errors import ConfigurationError, StoreUnavailableError
 from bide.store import SqliteStore, open_store
 
+if TYPE_CHECKING:
+    from bide.hub import Hub
+
+_MOMENT = 1.0
+"""Seconds."""
 DEFAULT_URL = "http://127.0.0.1:7071"
 
 
@@ -51,6 +57,15 @@ class Target:
                 raise StoreUnavailableError(f"There is no file {store.path}. Is the path right?")
             async with Hub(app, store) as hub:
                 yield hub.client
+                await _settle(hub)
+
+
+async def _settle(hub: "Hub") -> None:
+    """Give what the command has set going a moment to come to its end; else it goes on with the next command."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_MOMENT):
+            while not hub.is_idle:
+                await asyncio.sleep(0.005)
 
 
 def default_store() -> str:
