@@ -64,7 +64,7 @@ async def _settle(hub: "Hub") -> None:
     """Give what the command has set going a moment to come to its end; else it goes on with the next command."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_MOMENT):
-            while not hub.is_idle:
+            while not hub.is_idle:  # noqa: ASYNC110  (nobody tells when it is)
                 await asyncio.sleep(0.005)
 
 
