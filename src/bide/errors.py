@@ -21,6 +21,7 @@
     │   └── OrchestratorContractError     the code did something an orchestrator must not do
     ├── StoreError
     │   ├── StoreUnavailableError         not stored; safe to repeat with the same event id
+    │   ├── LeaseLostError                another node owns the instance's partition now; not stored
     │   ├── StoreLockedError              another process owns the store
     │   ├── StoreCorruptError
     │   └── StoreVersionError             the store was written by another version of bide
@@ -210,6 +211,10 @@ class StoreUnavailableError(StoreError):
     Nothing of the request was stored, or it is not known whether it was: repeat it with the same
     `event_id` or instance id and it takes effect once.
     """
+
+
+class LeaseLostError(StoreError):
+    """Another node has taken over a partition that this one held. Nothing was stored; repeat the request."""
 
 
 class StoreLockedError(StoreError):

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 from hypothesis import given, settings
 
 from bide.model.codec import encode_payload
-from bide.model.commit import Batch, Commit, Turn
+from bide.model.commit import Batch, Commit, Posted, Turn
 from bide.model.instance import (
     DeadLetter,
     DeadLetterReason,
@@ -40,9 +40,9 @@ class Writer:
 
     def batch(self) -> Batch:
         commits = [self.commit() for _ in range(self.draw(st.integers(0, 5)))]
-        added = [(self.next_key(), b"message") for _ in range(self.draw(st.integers(0, 2)))]
-        taken = [self.inbox.pop(0) for _ in range(self.draw(st.integers(0, len(self.inbox))))]
-        self.inbox += [key for key, _ in added]
+        added = [Posted(0, self.next_key(), b"message") for _ in range(self.draw(st.integers(0, 2)))]
+        taken = [(0, self.inbox.pop(0)) for _ in range(self.draw(st.integers(0, len(self.inbox))))]
+        self.inbox += [posted.key for posted in added]
         return Batch(commits=commits, inbox_added=added, inbox_removed=taken)
 
     def next_key(self) -> int:
@@ -144,7 +144,6 @@ async def answers(store: Store, writer: Writer) -> dict:
     loaded = await store.load(ids)
     due = await store.due(5, 100)
     return {
-        "last": await store.last_iid(),
         "load": sorted(((each.row.iid, each) for each in loaded), key=lambda pair: pair[0]),
         "seen": await store.seen_event_ids([(iid, name) for iid in range(writer.last_iid + 1) for name in "xyz"]),
         "due": (sorted(due.instance_ids), due.next_at),

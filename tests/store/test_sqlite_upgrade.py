@@ -24,7 +24,7 @@ async def test_the_first_schema_gets_queues_and_settings(tmp_path):
     store = SqliteStore(path)
     await store.open()
     try:
-        assert await store.last_iid() == 7
+        assert store.new_iid("i") == 8
         await store.enqueue("q", "x", visible_at=1)
         assert await store.queue_lengths() == {"q": 1}
     finally:

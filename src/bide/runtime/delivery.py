@@ -66,9 +66,17 @@ class Delivery:
     """Tells instances their messages."""
 
     def __init__(
-        self, app: App, residents: Residents, clock: Clock, timers: Timers, inbox: Inbox, outgoing: deque[Envelope]
+        self,
+        app: App,
+        residents: Residents,
+        clock: Clock,
+        timers: Timers,
+        inbox: Inbox,
+        outgoing: deque[Envelope],
+        *,
+        new_iid: Callable[[str], int],
     ) -> None:
-        """`outgoing` takes what instances say to each other; `last_iid` must be set before the first message."""
+        """`outgoing` takes what instances say to each other; `new_iid` numbers those that come into being."""
         self._app = app
         self._residents = residents
         self._clock = clock
@@ -76,7 +84,7 @@ class Delivery:
         self._inbox = inbox
         self._outgoing = outgoing
         self._uncommitted_ids: set[tuple[int, str]] = set()
-        self.last_iid = 0
+        self._new_iid = new_iid
 
     def deliver(self, envelope: Envelope, work: Pass) -> None:
         """Tell an instance its message, or decide without it; the answer waits for the commit."""
@@ -88,7 +96,7 @@ class Delivery:
             self._leave_alone(envelope, instance, work)
             return
         if envelope.key is not None:
-            work.batch.inbox_removed.append(envelope.key)
+            work.batch.inbox_removed.append((0, envelope.key))
         if message.iid and (instance is None or instance.row.iid != message.iid):
             if type(message) is RaiseEvent:
                 self._bury(message, DeadLetterReason.DISCARDED, work)
@@ -191,8 +199,8 @@ class Delivery:
             self._remove(existing, work)
         if message.version is None and self._app.version is not None:
             message = _with_version(message, self._app.version)
-        self.last_iid += 1
-        instance = Instance.start(message, self.last_iid, orchestrator, self._clock.now())
+        iid = self._new_iid(message.instance_id)
+        instance = Instance.start(message, iid, orchestrator, self._clock.now())
         self._residents.put(instance)
         work.instances[message.instance_id] = instance
         return True
@@ -328,8 +336,8 @@ class Delivery:
             if letter is not None:
                 work.batch.commits.append(Commit(iid=0, dead_letters=(letter,)))
             raise error
-        self.last_iid += 1
-        entity = EntityInstance.create(entity_id, self.last_iid, self._clock.now())
+        iid = self._new_iid(message.instance_id)
+        entity = EntityInstance.create(entity_id, iid, self._clock.now())
         self._residents.put(entity)
         work.instances[message.instance_id] = entity
         return entity

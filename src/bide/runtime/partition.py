@@ -70,7 +70,9 @@ class Partition:
         self._internal: deque[Envelope] = deque()  # from instance to instance; go first
         self._inbox = Inbox()
         self._residents = Residents(app, store, limit=max_resident, is_running=self._is_running)
-        self._delivery = Delivery(app, self._residents, clock, self._timers, self._inbox, self._internal)
+        self._delivery = Delivery(
+            app, self._residents, clock, self._timers, self._inbox, self._internal, new_iid=store.new_iid
+        )
         self._in_flight: deque[asyncio.Future[None]] = deque()
         self._waker: asyncio.Future[None] | None = None
         self._failed = False
@@ -125,7 +127,6 @@ class Partition:
 
     async def start(self) -> None:
         """Take over what the store holds: undelivered messages and running activities."""
-        self._delivery.last_iid = await self._store.last_iid()
         await self._recover()
 
     async def run(self) -> None:
@@ -245,7 +246,7 @@ class Partition:
 
     def _commit(self, work: Pass) -> None:
         batch = work.batch
-        if not (batch.commits or batch.inbox_added or batch.inbox_removed):
+        if batch.is_empty:
             self._release_after_others(work)
             return
         self._residents.pin(work.instances)

@@ -6,7 +6,7 @@ from typing import Any
 from bide.core.entities import EntityInstance
 from bide.core.instance import Instance
 from bide.core.turn import Job
-from bide.model.commit import Batch
+from bide.model.commit import Batch, Posted
 from bide.model.messages import AnyMessage, Rewind, TakeUp, encode_message
 from bide.runtime.completions import Ended
 
@@ -34,7 +34,7 @@ class Pass:
     __slots__ = ("batch", "ended", "envelopes", "instances", "jobs", "purged", "wake_at")
 
     def __init__(self) -> None:
-        self.batch = Batch(commits=[], inbox_added=[], inbox_removed=[])
+        self.batch = Batch()
         self.envelopes: list[Envelope] = []
         self.jobs: list[tuple[str, str, Job]] = []
         self.instances: dict[str, Resident] = {}
@@ -58,4 +58,4 @@ class Inbox:
         if envelope.key is None:
             self._last_key += 1
             envelope.key = self._last_key
-            work.batch.inbox_added.append((envelope.key, encode_message(message)))
+            work.batch.inbox_added.append(Posted(0, envelope.key, encode_message(message)))

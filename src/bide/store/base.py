@@ -24,10 +24,14 @@ T = TypeVar("T")
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """An instance as the partition needs it: the row, and its turns in order (none when it has ended)."""
+    """An instance as the partition needs it: the row, and its turns in order (none when it has ended).
+
+    `offered` are numbers of the current execution's activities that are left to whichever node claims them.
+    """
 
     row: InstanceRow
     turns: list[Turn]
+    offered: frozenset[int] = frozenset()
 
 
 class StatusRecord(msgspec.Struct, frozen=True):
@@ -151,6 +155,13 @@ class SettingStore(Protocol):
         """Set the value; None removes it. Raises `InvalidInputError` for a NUL or a lone surrogate in either."""
         ...
 
+    async def replace_setting(self, name: str, old: str | None, new: str) -> bool:
+        """Set the value to `new` if it is `old`, or not there with None; False, and no effect, when it is something else.
+
+        Of several who try at a time, one succeeds.
+        """
+        ...
+
     async def settings(self, prefix: str) -> dict[str, str]:
         """All values whose name begins with `prefix`, by name in order."""
         ...
@@ -174,8 +185,8 @@ class Store(QueueStore, SettingStore, Protocol):
 
     # What the owning partition calls
 
-    async def last_iid(self) -> int:
-        """The highest iid ever stored, also of instances purged since; 0 in a new store."""
+    def new_iid(self, instance_id: str) -> int:
+        """An iid for a new instance of this id, higher than all that were given out before, also to instances purged since."""
         ...
 
     async def load(self, instance_ids: Sequence[str]) -> list[Loaded]:

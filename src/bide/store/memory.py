@@ -36,7 +36,8 @@ class MemoryStore(MemoryQueues):
     async def close(self) -> None:
         self._is_open = False
 
-    async def last_iid(self) -> int:
+    def new_iid(self, instance_id: str) -> int:  # noqa: ARG002
+        self._last_iid += 1
         return self._last_iid
 
     async def load(self, instance_ids: Sequence[str]) -> list[Loaded]:
@@ -55,8 +56,8 @@ class MemoryStore(MemoryQueues):
             return done
         for commit in batch.commits:
             self._apply(commit)
-        self._inbox.update(batch.inbox_added)
-        for key in batch.inbox_removed:
+        self._inbox.update((posted.key, posted.data) for posted in batch.inbox_added)
+        for _, key in batch.inbox_removed:
             self._inbox.pop(key, None)
         done.set_result(None)
         return done

@@ -108,6 +108,12 @@ class MemoryQueues:
         else:
             self._settings[name] = check_storable(value, f"The value of setting {name!r}")
 
+    async def replace_setting(self, name: str, old: str | None, new: str) -> bool:
+        if self._settings.get(name) != old:
+            return False
+        await self.put_setting(name, new)
+        return True
+
     async def settings(self, prefix: str) -> dict[str, str]:
         self._check_open()
         return {name: value for name, value in sorted(self._settings.items()) if name.startswith(prefix)}

@@ -28,7 +28,7 @@ def parameters(batch: Batch) -> Parameters:
     """Values for `INSERT`, which is one transaction."""
     changes = _Changes(batch.commits)
     turns, turn_data = _blobs((iid, turn.seq, turn.at, turn.data) for (iid, _), turn in changes.turns.items())
-    posted, posted_data = _blobs(batch.inbox_added)
+    posted, posted_data = _blobs((posted.key, posted.data) for posted in batch.inbox_added)
     return (
         _rows(changes.purged),
         _rows([_inserted(row) for row in changes.inserted.values()]),
@@ -43,7 +43,7 @@ def parameters(batch: Batch) -> Parameters:
         _rows([_buried(letter) for letter in changes.dead_letters]),
         posted,
         posted_data,
-        _rows(batch.inbox_removed),
+        _rows([key for _, key in batch.inbox_removed]),
         changes.last_iid or None,
     )
 

@@ -19,6 +19,19 @@ class SqliteSettings(Access):
             check_storable(value, f"The value of setting {name!r}")
             await self._change("INSERT OR REPLACE INTO settings (name, value) VALUES (?, ?)", name, value)
 
+    async def replace_setting(self, name: str, old: str | None, new: str) -> bool:
+        check_storable(name, "The name of a setting")
+        check_storable(new, f"The value of setting {name!r}")
+        if old is None:
+            rows = await self._change(
+                "INSERT INTO settings (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING name", name, new
+            )
+        else:
+            rows = await self._change(
+                "UPDATE settings SET value = ? WHERE name = ? AND value = ? RETURNING name", new, name, old
+            )
+        return bool(rows)
+
     async def settings(self, prefix: str) -> dict[str, str]:
         return dict(
             self._read(

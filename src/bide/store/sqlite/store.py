@@ -39,9 +39,17 @@ class SqliteStore(SqliteQueues, SqliteSettings):
 
     # The owning partition
 
-    async def last_iid(self) -> int:
-        [(last,)] = self._read("SELECT last_iid FROM meta")
-        return int(last)
+    async def open(self) -> None:
+        await super().open()
+        try:
+            [(self._last_iid,)] = self._read("SELECT last_iid FROM meta")
+        except BaseException:
+            await self.close()
+            raise
+
+    def new_iid(self, instance_id: str) -> int:  # noqa: ARG002
+        self._last_iid += 1
+        return self._last_iid
 
     async def load(self, instance_ids: Sequence[str]) -> list[Loaded]:
         ids = msgspec.json.encode(instance_ids).decode()

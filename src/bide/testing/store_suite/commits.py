@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from bide.model.commit import Batch, Commit
+from bide.model.commit import Batch, Commit, Posted
 from bide.model.failure import FailureDetails
 from bide.model.instance import DeadLetter, DeadLetterReason, OrchestrationRuntimeStatus
 from bide.store.base import Due, Store
@@ -89,17 +89,25 @@ async def test_event_ids_are_remembered_by_instance(store: Store) -> None:
 
 async def test_the_inbox_keeps_messages_in_order(store: Store) -> None:
     """Until they are removed."""
-    await write(store, inbox_added=[(2, b"two"), (1, b"one"), (3, b"\x00\xff")])
-    await write(store, inbox_removed=[2])
+    await write(store, inbox_added=[Posted(0, 2, b"two"), Posted(0, 1, b"one"), Posted(0, 3, b"\x00\xff")])
+    await write(store, inbox_removed=[(0, 2)])
     assert await store.inbox() == [(1, b"one"), (3, b"\x00\xff")]
 
 
-async def test_iids_are_never_given_out_twice(store: Store) -> None:
-    """`last_iid` remembers purged instances."""
-    assert await store.last_iid() == 0
-    await write(store, inserted(5))
-    await write(store, Commit(iid=5, purge=True))
-    assert await store.last_iid() == 5
+async def test_iids_are_never_given_out_twice(store: Store, make_store: Callable[[], Store]) -> None:
+    """Purged instances are remembered, also after a restart."""
+    first = store.new_iid("i")
+    assert store.new_iid("i") > first
+    last = store.new_iid("i")
+    await write(store, inserted(last))
+    await write(store, Commit(iid=last, purge=True))
+    await store.close()
+    again = make_store()
+    await again.open()
+    try:
+        assert again.new_iid("i") > last
+    finally:
+        await again.close()
 
 
 async def test_timers_are_due_earliest_first(store: Store) -> None:
@@ -127,7 +135,7 @@ async def test_commits_need_not_be_waited_for(store: Store) -> None:
 
 async def test_what_was_committed_survives_a_restart(store: Store, make_store: Callable[[], Store]) -> None:
     """Closing and opening again changes nothing."""
-    await write(store, inserted(1), inbox_added=[(1, b"m")])
+    await write(store, inserted(1), inbox_added=[Posted(0, 1, b"m")])
     before = await store.get("i1")
     await store.close()
     again = make_store()

@@ -28,6 +28,16 @@ async def test_settings_are_found_by_the_beginning_of_their_names(store: Store) 
     assert len(await store.settings("")) == 5
 
 
+async def test_a_setting_is_replaced_by_those_who_know_it(store: Store) -> None:
+    """Of two who saw the same value, or none, one succeeds."""
+    assert not await store.replace_setting("a", "0", "1")
+    assert await store.replace_setting("a", None, "1")
+    assert not await store.replace_setting("a", None, "2")
+    assert await store.replace_setting("a", "1", "2")
+    assert not await store.replace_setting("a", "1", "3")
+    assert await store.get_setting("a") == "2"
+
+
 async def test_a_setting_that_cannot_be_stored_is_refused(store: Store) -> None:
     """With an error of the caller's."""
     for name, value in (("a", "\ud800"), ("a\0", "x")):

@@ -1,0 +1,67 @@
+"""What the nodes of a cluster know about each other."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class NodeRole(StrEnum):
+    """What a node takes on. Every node answers clients."""
+
+    ALL = "all"
+    ORCHESTRATIONS = "orchestrations"
+    """Own partitions, and leave activities to others."""
+    ACTIVITIES = "activities"
+    """Run activities, and own nothing."""
+
+    @property
+    def owns_partitions(self) -> bool:
+        return self is not NodeRole.ACTIVITIES
+
+    @property
+    def runs_activities(self) -> bool:
+        return self is not NodeRole.ORCHESTRATIONS
+
+
+class NodeLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """How busy a node is. `backlog` counts messages that wait, `messages` those that it has handled since it joined."""
+
+    backlog: int = 0
+    resident: int = 0
+    running: int = 0
+    messages: int = 0
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """A node that has been heard of lately. Times are microseconds, by the store's clock.
+
+    `number` is given by the store when the node joins, and never given out again.
+    """
+
+    number: int
+    name: str
+    role: NodeRole
+    joined_at: int
+    seen_at: int
+    load: NodeLoad = NodeLoad()
+
+
+class Lease(msgspec.Struct, frozen=True, gc=False):
+    """Who owns a partition: a node's number, or None. `epoch` counts its owners; `is_free` when anybody may claim it."""
+
+    partition: int
+    epoch: int
+    node: int | None
+    is_free: bool
+
+
+class ClusterState(msgspec.Struct, frozen=True):
+    """Everybody who has been heard of lately, the leases of all partitions, and the messages and activities that wait.
+
+    `inbox` counts stored messages by partition; `offered` activities that nobody has claimed.
+    """
+
+    nodes: list[Node]
+    leases: list[Lease]
+    inbox: dict[int, int] = {}
+    offered: int = 0
