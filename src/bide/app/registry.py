@@ -37,6 +37,7 @@ class Activity:
 
     name: str
     function: Callable[..., Any]
+    max_concurrent: int | None = None
 
     @cached_property
     def is_async(self) -> bool:

@@ -1,5 +1,6 @@
 """What the nodes of a cluster know about each other."""
 
+from collections.abc import Collection
 from enum import StrEnum
 
 import msgspec
@@ -65,3 +66,7 @@ class ClusterState(msgspec.Struct, frozen=True):
     leases: list[Lease]
     inbox: dict[int, int] = {}
     offered: int = 0
+
+    def inbox_of(self, partitions: Collection[int]) -> int:
+        """How many messages wait for these partitions."""
+        return sum(self.inbox.get(partition, 0) for partition in partitions)

@@ -1,6 +1,8 @@
 """Puts the parts of a running hub together: store, partition, activities, timers, client."""
 
 import asyncio
+import os
+import socket
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -8,25 +10,32 @@ from typing import Any, Self
 from bide.app import App
 from bide.client.base import Client
 from bide.errors import ConfigurationError, HubClosedError
-from bide.model.clock import Clock
+from bide.model.clock import Clock, span_micros
 from bide.model.entities import EntityBatch
 from bide.model.events import TaskScheduled
+from bide.model.nodes import NodeRole
 from bide.runtime.activities import ActivityExecutor
 from bide.runtime.batches import BatchExecutor
 from bide.runtime.clock import SystemClock
+from bide.runtime.cluster import Cluster
 from bide.runtime.completions import Completions
 from bide.runtime.gil import lower_switch_interval, restore_switch_interval
 from bide.runtime.ids import IdSource
 from bide.runtime.jobs import Executor, JobRunner
 from bide.runtime.local import LocalClient
+from bide.runtime.offers import Offers
 from bide.runtime.partition import Partition
 from bide.runtime.retention import Retention
+from bide.runtime.routes import Routes
 from bide.store import Store, open_store
+from bide.store.cluster import SharedStore, is_shared
 
 DEFAULT_MAX_PAYLOAD_BYTES = 1 << 20
 DEFAULT_MAX_RESIDENT = 10_000
 DEFAULT_MAX_BACKLOG = 10_000
 DEFAULT_THREADS = 32
+DEFAULT_LEASE = timedelta(seconds=6)
+"""A node beats three times as often; a shorter one moves partitions when a node only stalls."""
 
 
 class Engine:
@@ -44,6 +53,9 @@ class Engine:
         max_backlog: int = DEFAULT_MAX_BACKLOG,
         activity_threads: int = DEFAULT_THREADS,
         retention: timedelta | None = None,
+        node: str | None = None,
+        role: NodeRole = NodeRole.ALL,
+        lease: timedelta = DEFAULT_LEASE,
     ) -> None:
         self.app = app
         self.name = name
@@ -55,6 +67,10 @@ class Engine:
         self._max_backlog = max_backlog
         self._threads = activity_threads
         self._retention = retention
+        self._node = node
+        self._role = NodeRole(role)
+        self._lease = lease
+        self._cluster: Cluster | None = None
         self._client: LocalClient | None = None
         self._partition: Partition | None = None
         self._jobs: JobRunner | None = None
@@ -107,13 +123,16 @@ class Engine:
 
     async def _start(self) -> None:
         self._completions = completions = Completions()
+        store = self.store
+        routes = Routes(store.partitions, self._clock) if is_shared(store) else None
         partition = Partition(
             self.app,
-            self.store,
+            store,
             self._clock,
             max_resident=self._max_resident,
             max_backlog=self._max_backlog,
             completions=completions,
+            routes=routes,
         )
         limit = self.max_payload_bytes
         executors: dict[type[Any], Executor] = {
@@ -121,13 +140,29 @@ class Engine:
             EntityBatch: BatchExecutor(self.app, limit),
         }
         partition.jobs = self._jobs = JobRunner(executors, partition.post, threads=self._threads)
-        client = LocalClient(partition, self.store, self._clock, IdSource(), completions, self.max_payload_bytes)
-        await partition.start()
+        ids = IdSource() if routes is None else IdSource(routes.would_own)
+        client = LocalClient(partition, store, self._clock, ids, completions, self.max_payload_bytes)
+        if is_shared(store) and routes is not None:
+            self._cluster = self._make_cluster(store, partition, routes, self._jobs)
+            await self._cluster.start()
+        else:
+            await partition.start()
         self._partition, self._client = partition, client
         self._tasks = [asyncio.create_task(partition.run(), name="bide-partition")]
+        if self._cluster is not None:
+            await self._cluster.beat()
+            self._tasks.append(asyncio.create_task(self._cluster.run(), name="bide-cluster"))
+            self._tasks.append(asyncio.create_task(self._cluster.run_offers(), name="bide-offers"))
         if self._retention is not None:
-            duty = Retention(client, self.store, self._clock, self._retention)
+            is_on_duty = None if routes is None else lambda: 0 in routes.owned  # one node of them all
+            duty = Retention(client, store, self._clock, self._retention, is_on_duty)
             self._tasks.append(asyncio.create_task(duty.run(), name="bide-retention"))
+
+    def _make_cluster(self, store: SharedStore, partition: Partition, routes: Routes, jobs: JobRunner) -> Cluster:
+        ttl = span_micros(self._lease)
+        offers = Offers(store, jobs, self.app.activities, runs=self._role.runs_activities, ttl=ttl)
+        name = self._node or f"{socket.gethostname()}:{os.getpid()}"
+        return Cluster(store, partition, routes, jobs, offers, self._clock, name=name, role=self._role, ttl=ttl)
 
     async def close(self) -> None:
         """Finish what was accepted and close the store. Activities that still run are run again at the next start."""
@@ -144,7 +179,10 @@ class Engine:
         partition.close()
         try:
             await loop
+            if self._cluster is not None:
+                await self._cluster.close()
         finally:
+            self._cluster = None
             self._completions.close()
             restore_switch_interval()
             await self.store.close()

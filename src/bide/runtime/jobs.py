@@ -18,6 +18,9 @@ from bide.model.messages import EntityBatchDone, TaskDone
 
 _log = logging.getLogger("bide.jobs")
 
+MAX_COROUTINES = 1024
+"""So many run at a time before a node of a cluster leaves activities to others."""
+
 JobKey = tuple[str, str, int]
 """Instance id, execution id, task id."""
 JobResult = TaskDone | EntityBatchDone
@@ -57,15 +60,17 @@ class JobRunner:
         self._finished: deque[JobResult] = deque()
         self._is_flush_due = False
         self._tasks: set[asyncio.Task[JobResult]] = set()
-        self._running: set[JobKey] = set()
+        self._running: dict[JobKey, Job] = {}
         self._loop = asyncio.get_running_loop()
+        self.on_room: Callable[[], None] | None = None
+        """Called when something has ended, and more may be started."""
 
     def start(self, instance_id: str, execution_id: str, task: Job) -> None:
         """Run the task, unless it is running already."""
         key = (instance_id, execution_id, task.task_id)
         if self._is_closing or key in self._running:
             return
-        self._running.add(key)
+        self._running[key] = task
         executor = self._executors[type(task)]
         if executor.is_async(task):
             running = self._loop.create_task(executor.run_async(key, task))
@@ -78,13 +83,26 @@ class JobRunner:
     def is_idle(self) -> bool:
         return not self._running
 
+    @property
+    def running(self) -> list[tuple[JobKey, Job]]:
+        """What runs, or has run and is not stored yet."""
+        return list(self._running.items())
+
+    def room(self, *, is_async: bool) -> int:
+        """How many more coroutines, or plain functions, may be started before some would only wait."""
+        if is_async:
+            return MAX_COROUTINES - len(self._tasks)
+        return self._max_threads - (self._submitted - self._flushed - len(self._finished))
+
     def is_running(self, instance_id: str, execution_id: str, task_id: int) -> bool:
         """Whether the task runs, or its result is not stored yet."""
         return (instance_id, execution_id, task_id) in self._running
 
     def forget(self, message: JobResult) -> None:
         """The result has been stored (or dropped for good): the task may be started again if asked for."""
-        self._running.discard((message.instance_id, message.execution_id, message.task_id))
+        self._running.pop((message.instance_id, message.execution_id, message.task_id), None)
+        if self.on_room is not None:
+            self.on_room()
 
     async def close(self) -> None:
         """Cancel coroutines and let threads end after what they are doing; their results are not waited for."""

@@ -1,6 +1,7 @@
 """The client in the hub's own process: verbs become messages to the partition, or queries to the store."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from bide.client.base import (
     ResultPage,
     optional_datetime,
 )
-from bide.errors import InstanceNotFoundError, InstanceStateError, PayloadTooLargeError
+from bide.errors import InstanceNotFoundError, InstanceStateError, PayloadTooLargeError, StoreUnavailableError
 from bide.model.clock import Clock, time_micros, to_datetime, to_micros
 from bide.model.codec import decode_payload, decode_turn, encode_payload
 from bide.model.commit import Turn
@@ -79,7 +80,7 @@ class LocalClient(Client):
         version: str | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> str:
-        execution_id = self._ids.new_id()
+        execution_id = self._ids.new_instance_id()
         message = StartInstance(
             instance_id=execution_id if instance_id is None else check_instance_id(instance_id),
             name=registered_name(orchestrator),
@@ -166,11 +167,26 @@ class LocalClient(Client):
                     status = await self.get_status(instance_id)
                     if status.runtime_status.is_ended:
                         return status
-                return _ended_status(await ended)
+                return _ended_status(await self._end_of(instance_id, ended))
             except LookAgain:
                 continue
             finally:
                 self._completions.forget(instance_id, ended)
+
+    async def _end_of(self, instance_id: str, ended: asyncio.Future[Ended]) -> Ended:
+        """Wait for the end, wherever the instance is handled. Raises `LookAgain` when only the store knows more."""
+        heard = self._partition.follow(instance_id)
+        if heard is None:
+            return await ended
+        try:
+            await asyncio.wait((ended, heard), return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                with contextlib.suppress(StoreUnavailableError):  # as when the owner has changed
+                    heard.result()
+                raise LookAgain
+        finally:
+            heard.cancel()
+        return ended.result()
 
     async def terminate(self, instance_id: str, reason: str | None = None, *, recursive: bool = False) -> None:
         await self._partition.ask(
@@ -189,7 +205,7 @@ class LocalClient(Client):
     async def restart(self, instance_id: str, *, restart_with_new_instance_id: bool = True) -> str:
         record = await self._record(instance_id)
         started = _started(record)
-        execution_id = self._ids.new_id()
+        execution_id = self._ids.new_instance_id()
         message = StartInstance(
             instance_id=execution_id if restart_with_new_instance_id else instance_id,
             name=record.row.name,

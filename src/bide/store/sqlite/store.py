@@ -41,13 +41,14 @@ class SqliteStore(SqliteQueues, SqliteSettings):
 
     async def open(self) -> None:
         await super().open()
+        self._last_iid = 0
         try:
             [(self._last_iid,)] = self._read("SELECT last_iid FROM meta")
         except BaseException:
             await self.close()
             raise
 
-    def new_iid(self, instance_id: str) -> int:  # noqa: ARG002
+    def new_iid(self, instance_id: str) -> int:  # noqa: ARG002  (iids of an embedded store have no parts)
         self._last_iid += 1
         return self._last_iid
 
@@ -91,8 +92,8 @@ class SqliteStore(SqliteQueues, SqliteSettings):
             "SELECT iid, id FROM instances WHERE is_active AND iid > ? ORDER BY iid LIMIT ?", after_iid, limit
         )
 
-    async def inbox(self) -> list[tuple[int, bytes]]:
-        return self._read("SELECT key, data FROM inbox ORDER BY key")
+    async def inbox(self, limit: int | None = None) -> list[tuple[int, bytes]]:
+        return self._read("SELECT key, data FROM inbox ORDER BY key LIMIT ?", -1 if limit is None else limit)
 
     # Queries
 
