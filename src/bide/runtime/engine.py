@@ -20,6 +20,8 @@ from bide.runtime.ids import IdSource
 from bide.runtime.jobs import Executor, JobRunner
 from bide.runtime.local import LocalClient
 from bide.runtime.partition import Partition
+from bide.runtime.processes import ProcessPool, cores
+from bide.runtime.processes.worker import refuse_while_importing
 from bide.runtime.retention import Retention
 from bide.store import Store, open_store
 
@@ -43,6 +45,7 @@ class Engine:
         max_resident: int = DEFAULT_MAX_RESIDENT,
         max_backlog: int = DEFAULT_MAX_BACKLOG,
         activity_threads: int = DEFAULT_THREADS,
+        activity_processes: int | None = None,
         retention: timedelta | None = None,
     ) -> None:
         self.app = app
@@ -54,10 +57,12 @@ class Engine:
         self._max_resident = max_resident
         self._max_backlog = max_backlog
         self._threads = activity_threads
+        self._max_processes = cores() if activity_processes is None else activity_processes
         self._retention = retention
         self._client: LocalClient | None = None
         self._partition: Partition | None = None
         self._jobs: JobRunner | None = None
+        self._processes: ProcessPool | None = None
         self._completions = Completions()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -90,6 +95,7 @@ class Engine:
         """
         if self._partition is not None:
             raise ConfigurationError("The hub is running already.")
+        refuse_while_importing()
         await self.store.open()
         lower_switch_interval()
         try:
@@ -116,8 +122,9 @@ class Engine:
             completions=completions,
         )
         limit = self.max_payload_bytes
+        self._processes = processes = self._make_processes()
         executors: dict[type[Any], Executor] = {
-            TaskScheduled: ActivityExecutor(self.app.activities, limit),
+            TaskScheduled: ActivityExecutor(self.app.activities, limit, processes),
             EntityBatch: BatchExecutor(self.app, limit),
         }
         partition.jobs = self._jobs = JobRunner(executors, partition.post, threads=self._threads)
@@ -129,6 +136,12 @@ class Engine:
             duty = Retention(client, self.store, self._clock, self._retention)
             self._tasks.append(asyncio.create_task(duty.run(), name="bide-retention"))
 
+    def _make_processes(self) -> ProcessPool | None:
+        if self._max_processes == 0:
+            return None
+        wanting = (activity for activity in self.app.activities.values() if activity.wants_process)
+        return ProcessPool(wanting, processes=self._max_processes, limit=self.max_payload_bytes)
+
     async def close(self) -> None:
         """Finish what was accepted and close the store. Activities that still run are run again at the next start."""
         partition, self._partition = self._partition, None
@@ -136,6 +149,8 @@ class Engine:
             return
         assert self._jobs is not None
         await self._jobs.close()  # first: a job must not fail because the client is gone
+        if self._processes is not None:
+            await self._processes.close()
         self._client = None
         loop, *duties = self._tasks
         for duty in duties:
