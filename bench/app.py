@@ -1,5 +1,7 @@
 """The orchestrators that the workloads run."""
 
+import time
+
 import bide
 
 app = bide.App()
@@ -8,6 +10,23 @@ app = bide.App()
 @app.activity
 async def nothing(value):
     return value
+
+
+@app.activity(process=True)
+def nothing_elsewhere(value):
+    return value
+
+
+@app.activity
+def spin(seconds):
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        sum(range(100))
+
+
+@app.activity(process=True)
+def spin_elsewhere(seconds):
+    spin(seconds)
 
 
 @app.orchestrator
@@ -25,6 +44,19 @@ def chain(context):
 @app.orchestrator
 def fan_out(context):
     return len((yield context.task_all([context.call_activity(nothing, n) for n in range(context.get_input())])))
+
+
+@app.orchestrator
+def fan_out_elsewhere(context):
+    tasks = [context.call_activity(nothing_elsewhere, n) for n in range(context.get_input())]
+    return len((yield context.task_all(tasks)))
+
+
+@app.orchestrator
+def compute(context):
+    """Compute without pause, by an activity of that name."""
+    while True:
+        yield context.call_activity(context.get_input(), 0.2)
 
 
 @app.orchestrator

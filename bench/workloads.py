@@ -31,7 +31,19 @@ async def w1(folder: Path) -> Lines:
 
 
 async def w1_busy(folder: Path) -> Lines:
-    """W1 while another thread of the process computes without pause."""
+    """W1, 256 in flight, while the process computes without pause: a thread of its own, activities on threads, in workers."""
+    lines = [f"               one thread: {await _w1_beside_a_thread(folder)}"]
+    for name, where in (("spin", "threads"), ("spin_elsewhere", "worker processes")):
+        async with hub(folder, f"w1-{name}") as running:
+            for _ in range(2):
+                await running.client.start_new("compute", client_input=name)
+            await asyncio.sleep(1)  # the workers start
+            rate, taken = await closed_loop(lambda: approve(running.client), 256, 5000)
+        lines.append(f"  two activities, {where}: {rate:8,.0f}/s  {quantiles(taken)}")
+    return lines
+
+
+async def _w1_beside_a_thread(folder: Path) -> str:
     is_over = threading.Event()
     thread = threading.Thread(target=_spin, args=(is_over,))
     async with hub(folder, "w1-busy") as running:
@@ -41,7 +53,7 @@ async def w1_busy(folder: Path) -> Lines:
         finally:
             is_over.set()
             thread.join()
-    return [f" 256 in flight: {rate:8,.0f}/s  {quantiles(taken)}"]
+    return f"{rate:8,.0f}/s  {quantiles(taken)}"
 
 
 def _spin(is_over: threading.Event) -> None:
@@ -176,13 +188,14 @@ async def w5(folder: Path) -> Lines:
 
 
 async def w6(folder: Path) -> Lines:
-    """Fan out to so many activities and wait for all."""
+    """Fan out to so many activities and wait for all; the last in worker processes."""
     lines = []
-    for count in (1_000, 10_000):
-        async with hub(folder, f"w6-{count}") as running:
+    for name, count in (("fan_out", 1_000), ("fan_out", 10_000), ("fan_out_elsewhere", 10_000)):
+        async with hub(folder, f"w6-{name}-{count}") as running:
+            await complete(running.client, name, 10)  # the workers start
             begin = time.perf_counter()
-            await complete(running.client, "fan_out", count)
-            lines.append(f"{count:6,} activities: {count / (time.perf_counter() - begin):8,.0f}/s")
+            await complete(running.client, name, count)
+            lines.append(f"{count:6,} activities, {name}: {count / (time.perf_counter() - begin):8,.0f}/s")
     return lines
 
 

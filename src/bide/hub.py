@@ -19,8 +19,9 @@ class Hub(Engine):
     `store` is a URL (`sqlite:///file.db`, `memory:`) or a `Store`. `clock` replaces the machine's clock, for tests.
     `max_payload_bytes` bounds one input, result or event as JSON text; `max_resident` how many instances stay in memory between
     turns; `max_backlog` how many requests may wait, beyond which they are refused with `HubBusyError`; `activity_threads`
-    how many plain functions (activities, entities) run at a time. With `retention` ended instances and dead letters older
-    than that are removed. Nothing but speed depends on `max_resident`.
+    how many plain functions (activities, entities) run at a time on threads; `activity_processes` how many worker processes
+    run activities with `process=True` (one for each core; 0: they run on threads, as in a debugger one wants it). With
+    `retention` ended instances and dead letters older than that are removed. Nothing but speed depends on `max_resident`.
     """
 
     def asgi(self, *, key: str | None = None) -> Any:

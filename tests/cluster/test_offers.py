@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
+from tests.cluster.nodes import Nodes, die
 
 import bide
 from bide.runtime import jobs
-from tests.cluster.nodes import Nodes, die
 
 app = bide.App()
 gates: list[asyncio.Event] = []

@@ -43,6 +43,7 @@ def serve_app(
     retention_days: float | None = None,
     max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
     activity_threads: int | None = None,
+    activity_processes: int | None = None,
     replay_every_turn: bool = False,
     enable_auth: bool = False,
     sdk: Literal["own", "installed"] = "own",
@@ -73,6 +74,8 @@ def serve_app(
         Largest input, result or event data, as JSON.
     activity_threads
         How many plain functions, activities and entities, run at a time [32].
+    activity_processes
+        How many worker processes run the activities with process=True [one for each core]; 0: they run on threads.
     replay_every_turn
         Keep no instance in memory between turns: code runs again from its history each time, as on Azure, and is
         checked for determinism.
@@ -97,7 +100,8 @@ def serve_app(
     options = Options(
         host=host, port=port, hub=hub, key=key, store=store, max_payload_bytes=max_payload_bytes,
         retention=timedelta(days=retention_days) if retention_days is not None else None,
-        activity_threads=activity_threads, max_resident=0 if replay_every_turn else DEFAULT_MAX_RESIDENT,
+        activity_threads=activity_threads, activity_processes=activity_processes,
+        max_resident=0 if replay_every_turn else DEFAULT_MAX_RESIDENT,
         enable_auth=enable_auth, sdk=sdk, access_log=access_log, log_level=log_level,
     )  # fmt: skip
     if Path(app).is_dir():
@@ -123,6 +127,7 @@ class Options:
     max_payload_bytes: int
     retention: timedelta | None
     activity_threads: int | None
+    activity_processes: int | None
     max_resident: int
     enable_auth: bool
     sdk: str = "own"
@@ -143,6 +148,7 @@ class Options:
             max_payload_bytes=self.max_payload_bytes,
             max_resident=self.max_resident,
             activity_threads=self.activity_threads or threads,
+            activity_processes=self.activity_processes,
         )
 
 

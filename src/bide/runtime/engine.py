@@ -23,8 +23,10 @@ from bide.runtime.gil import lower_switch_interval, restore_switch_interval
 from bide.runtime.ids import IdSource
 from bide.runtime.jobs import Executor, JobRunner
 from bide.runtime.local import LocalClient
-from bide.runtime.offers import Offers
+from bide.runtime.offers import Lane, Offers
 from bide.runtime.partition import Partition
+from bide.runtime.processes import ProcessPool, cores
+from bide.runtime.processes.worker import refuse_while_importing
 from bide.runtime.retention import Retention
 from bide.runtime.routes import Routes
 from bide.store import Store, open_store
@@ -52,6 +54,7 @@ class Engine:
         max_resident: int = DEFAULT_MAX_RESIDENT,
         max_backlog: int = DEFAULT_MAX_BACKLOG,
         activity_threads: int = DEFAULT_THREADS,
+        activity_processes: int | None = None,
         retention: timedelta | None = None,
         node: str | None = None,
         role: NodeRole = NodeRole.ALL,
@@ -66,6 +69,7 @@ class Engine:
         self._max_resident = max_resident
         self._max_backlog = max_backlog
         self._threads = activity_threads
+        self._max_processes = cores() if activity_processes is None else activity_processes
         self._retention = retention
         self._node = node
         self._role = NodeRole(role)
@@ -74,6 +78,7 @@ class Engine:
         self._client: LocalClient | None = None
         self._partition: Partition | None = None
         self._jobs: JobRunner | None = None
+        self._processes: ProcessPool | None = None
         self._completions = Completions()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -106,6 +111,7 @@ class Engine:
         """
         if self._partition is not None:
             raise ConfigurationError("The hub is running already.")
+        refuse_while_importing()
         await self.store.open()
         lower_switch_interval()
         try:
@@ -135,8 +141,9 @@ class Engine:
             routes=routes,
         )
         limit = self.max_payload_bytes
+        self._processes = processes = self._make_processes()
         executors: dict[type[Any], Executor] = {
-            TaskScheduled: ActivityExecutor(self.app.activities, limit),
+            TaskScheduled: ActivityExecutor(self.app.activities, limit, processes),
             EntityBatch: BatchExecutor(self.app, limit),
         }
         partition.jobs = self._jobs = JobRunner(executors, partition.post, threads=self._threads)
@@ -160,9 +167,18 @@ class Engine:
 
     def _make_cluster(self, store: SharedStore, partition: Partition, routes: Routes, jobs: JobRunner) -> Cluster:
         ttl = span_micros(self._lease)
-        offers = Offers(store, jobs, self.app.activities, runs=self._role.runs_activities, ttl=ttl)
+        rooms = {Lane.COROUTINES: jobs.coroutine_room, Lane.THREADS: jobs.thread_room}
+        if self._processes is not None:
+            rooms[Lane.PROCESSES] = self._processes.room
+        offers = Offers(store, jobs, self.app.activities, rooms if self._role.runs_activities else {}, ttl=ttl)
         name = self._node or f"{socket.gethostname()}:{os.getpid()}"
         return Cluster(store, partition, routes, jobs, offers, self._clock, name=name, role=self._role, ttl=ttl)
+
+    def _make_processes(self) -> ProcessPool | None:
+        if self._max_processes == 0:
+            return None
+        wanting = (activity for activity in self.app.activities.values() if activity.wants_process)
+        return ProcessPool(wanting, processes=self._max_processes, limit=self.max_payload_bytes)
 
     async def close(self) -> None:
         """Finish what was accepted and close the store. Activities that still run are run again at the next start."""
@@ -171,6 +187,8 @@ class Engine:
             return
         assert self._jobs is not None
         await self._jobs.close()  # first: a job must not fail because the client is gone
+        if self._processes is not None:
+            await self._processes.close()
         self._client = None
         loop, *duties = self._tasks
         for duty in duties:

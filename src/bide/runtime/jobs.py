@@ -1,22 +1,16 @@
 """Runs user code outside of the loop's turns: plain functions on threads, coroutines on the event loop.
 
-A job runs at least once, and under its key one at a time. The message it gives goes to the partition. Messages of threads
-are handed to the loop in batches: one wake-up for all that are there, however many finish meanwhile.
+A job runs at least once, and under its key one at a time. The message it gives goes to the partition.
 """
 
 import asyncio
-import contextlib
-import logging
-import threading
-from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
-from queue import SimpleQueue
+from functools import partial
 from typing import Any, Protocol
 
 from bide.core.turn import Job
 from bide.model.messages import EntityBatchDone, TaskDone
-
-_log = logging.getLogger("bide.jobs")
+from bide.runtime.threads import ThreadPool
 
 MAX_COROUTINES = 1024
 """So many run at a time before a node of a cluster leaves activities to others."""
@@ -24,9 +18,6 @@ MAX_COROUTINES = 1024
 JobKey = tuple[str, str, int]
 """Instance id, execution id, task id."""
 JobResult = TaskDone | EntityBatchDone
-
-
-_Waiting = tuple["Executor", JobKey, Any]
 
 
 class Executor(Protocol):
@@ -52,13 +43,8 @@ class JobRunner:
         """`executors` are who runs which class of tasks; `post` takes the results."""
         self._executors = executors
         self._post = post
-        self._max_threads = threads
-        self._threads: list[threading.Thread] = []
-        self._jobs: SimpleQueue[_Waiting | None] = SimpleQueue()
-        self._submitted = self._flushed = 0
+        self._threads: ThreadPool[JobResult] = ThreadPool("bide-activity", threads, self._give)
         self._is_closing = False
-        self._finished: deque[JobResult] = deque()
-        self._is_flush_due = False
         self._tasks: set[asyncio.Task[JobResult]] = set()
         self._running: dict[JobKey, Job] = {}
         self._loop = asyncio.get_running_loop()
@@ -77,7 +63,7 @@ class JobRunner:
             self._tasks.add(running)
             running.add_done_callback(self._on_done)
         else:
-            self._run_in_thread((executor, key, task))
+            self._threads.submit(partial(executor.run, key, task))
 
     @property
     def is_idle(self) -> bool:
@@ -88,11 +74,13 @@ class JobRunner:
         """What runs, or has run and is not stored yet."""
         return list(self._running.items())
 
-    def room(self, *, is_async: bool) -> int:
-        """How many more coroutines, or plain functions, may be started before some would only wait."""
-        if is_async:
-            return MAX_COROUTINES - len(self._tasks)
-        return self._max_threads - (self._submitted - self._flushed - len(self._finished))
+    def coroutine_room(self) -> int:
+        """How many more coroutines may be started before a node of a cluster leaves them to others."""
+        return MAX_COROUTINES - len(self._tasks)
+
+    def thread_room(self) -> int:
+        """How many more plain functions may be started before they would only wait."""
+        return self._threads.room
 
     def is_running(self, instance_id: str, execution_id: str, task_id: int) -> bool:
         """Whether the task runs, or its result is not stored yet."""
@@ -105,45 +93,16 @@ class JobRunner:
             self.on_room()
 
     async def close(self) -> None:
-        """Cancel coroutines and let threads end after what they are doing; their results are not waited for."""
+        """Cancel coroutines and let threads end after what they are doing; their results are not waited for.
+
+        What has not begun does not begin any more: it runs at the next start.
+        """
         self._is_closing = True
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        for _ in self._threads:
-            self._jobs.put(None)
-
-    def _run_in_thread(self, job: _Waiting) -> None:
-        self._jobs.put(job)
-        self._submitted += 1
-        busy = self._submitted - self._flushed - len(self._finished)
-        if busy > len(self._threads) and len(self._threads) < self._max_threads:
-            thread = threading.Thread(target=self._work, name=f"bide-activity-{len(self._threads)}", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:  # the system has no more of them: the job waits for one that is there
-                _log.warning("cannot run more activities at a time than %d: %s", len(self._threads), error)
-            else:
-                self._threads.append(thread)
-
-    def _work(self) -> None:
-        while True:
-            job = self._jobs.get()
-            if job is None:
-                return
-            executor, key, task = job
-            self._finished.append(executor.run(key, task))
-            if not self._is_flush_due:
-                self._is_flush_due = True
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody wants the result
-                    self._loop.call_soon_threadsafe(self._flush)
-
-    def _flush(self) -> None:
-        self._is_flush_due = False
-        while self._finished:
-            self._flushed += 1
-            self._give(self._finished.popleft())
+        self._threads.close()
 
     def _give(self, result: JobResult) -> None:
         """Hand a result over. What fails while the hub closes may have failed because of that: it is run again."""

@@ -6,6 +6,7 @@ else may run the activity again. The row goes with the commit that holds the res
 """
 
 from collections.abc import Callable, Collection, Mapping
+from enum import Enum, auto
 from typing import Any
 
 import msgspec
@@ -25,17 +26,34 @@ _decoder = msgspec.msgpack.Decoder(TaskScheduled)
 _AT_A_TIME = 256
 
 
+class Lane(Enum):
+    """Where an activity runs."""
+
+    COROUTINES = auto()
+    THREADS = auto()
+    PROCESSES = auto()
+
+
 class Offers:
     """What this node leaves to others, and what it has taken from them."""
 
     def __init__(
-        self, store: SharedStore, jobs: JobRunner, activities: Mapping[str, Activity], *, runs: bool, ttl: int
+        self,
+        store: SharedStore,
+        jobs: JobRunner,
+        activities: Mapping[str, Activity],
+        rooms: Mapping[Lane, Callable[[], int]],
+        *,
+        ttl: int,
     ) -> None:
-        """`activities` are those registered here; with `runs` False none is run. Claims last for `ttl` microseconds."""
+        """`activities` are those registered here; `rooms` tell how many more of a kind may be started, none without.
+
+        Claims last for `ttl` microseconds.
+        """
         self._store = store
         self._jobs = jobs
         self._activities = activities
-        self._runs = runs
+        self._rooms = rooms
         self._ttl = ttl
         self._claimed: dict[JobKey, ActivityKey] = {}
         self.may_be_some = True
@@ -46,16 +64,16 @@ class Offers:
     def settle(self, work: Pass, residents: Residents) -> None:
         """Offer the jobs of a pass for which there is no room, and remove the claims of those that have ended."""
         if work.jobs:
-            room = {is_async: self._room(is_async=is_async) for is_async in (True, False)}
+            room = {lane: self._room(lane) for lane in Lane}
             kept: list[tuple[str, str, Job]] = []
             for job in work.jobs:
                 activity = self._activities.get(job[2].name) if isinstance(job[2], TaskScheduled) else None
                 if activity is None:
                     kept.append(job)
-                elif room[activity.is_async] <= 0 or activity.max_concurrent is not None:
+                elif room[lane := self._lane(activity)] <= 0 or activity.max_concurrent is not None:
                     self._offer(*job, residents, work)
                 else:
-                    room[activity.is_async] -= 1
+                    room[lane] -= 1
                     kept.append(job)
             work.jobs = kept
         if self._claimed:
@@ -64,8 +82,13 @@ class Offers:
                 if key is not None:
                     work.batch.activities_removed.append(key)
 
-    def _room(self, *, is_async: bool) -> int:
-        return self._jobs.room(is_async=is_async) if self._runs else 0
+    def _room(self, lane: Lane) -> int:
+        return self._rooms[lane]() if lane in self._rooms else 0
+
+    def _lane(self, activity: Activity) -> Lane:
+        if activity.is_async:
+            return Lane.COROUTINES
+        return Lane.PROCESSES if activity.wants_process and Lane.PROCESSES in self._rooms else Lane.THREADS
 
     def _offer(self, instance_id: str, execution_id: str, task: Any, residents: Residents, work: Pass) -> None:
         instance = residents.get(instance_id) or work.instances[instance_id]
@@ -83,15 +106,15 @@ class Offers:
     async def claim(self) -> bool:
         """Run what others have offered, as far as there is room; whether there was room, and may be more to run."""
         self.may_be_some = is_more = False
-        for is_async in (True, False):
+        for lane in self._rooms:
             names = {
                 name: activity.max_concurrent
                 for name, activity in self._activities.items()
-                if activity.is_async == is_async
+                if self._lane(activity) is lane
             }
-            room = min(self._room(is_async=is_async), _AT_A_TIME)
+            room = min(self._room(lane), _AT_A_TIME)
             if names and room <= 0:
-                self.may_be_some = self._runs
+                self.may_be_some = True
             elif names:
                 offered = await self._store.claim_activities(names, room, self._ttl)
                 is_more |= len(offered) == room
