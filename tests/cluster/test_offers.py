@@ -25,6 +25,16 @@ async def work(number):
     return number
 
 
+@app.activity(max_concurrent=3)
+async def careful(number):
+    return await work(number)
+
+
+@app.orchestrator
+def carefully(context):
+    return (yield context.task_all([context.call_activity("careful", number) for number in range(7)]))
+
+
 @pytest.fixture
 async def nodes(monkeypatch):
     """Nodes on which two activities run at a time."""
@@ -82,6 +92,18 @@ async def test_what_a_dead_node_had_claimed_is_run_again(nodes):
     assert status.output == [0, 1, 2, 3, 4, 5]
     assert not nodes.cluster.activities
     assert one is not two
+
+
+async def test_a_limit_is_for_all_nodes_together(nodes):
+    """Three at a time, although there is room for four."""
+    one, two = await nodes.add(), await nodes.add()
+    await one.client.start_new("carefully", "x")
+    for left in (3, 3, 1):
+        await pause()
+        assert (len(gates), running(one) + running(two)) == (left, left)
+        finish(left)
+    status = await asyncio.wait_for(two.client.wait_for_completion("x"), 5)
+    assert status.output == [0, 1, 2, 3, 4, 5, 6]
 
 
 async def test_an_activity_goes_on_while_its_instance_moves(nodes):

@@ -115,22 +115,40 @@ class Blueprint:
     @overload
     def activity(self, function: F, /) -> F: ...
     @overload
-    def activity(self, /, *, name: str | None = None, process: bool = False) -> Callable[[F], F]: ...
-    def activity(self, function: Any = None, /, *, name: str | None = None, process: bool = False) -> Any:
+    def activity(
+        self, /, *, name: str | None = None, process: bool = False, max_concurrent: int | None = None
+    ) -> Callable[[F], F]: ...
+    def activity(
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        process: bool = False,
+        max_concurrent: int | None = None,
+    ) -> Any:
         """Register an activity: an ordinary function (run in a thread) or an `async def` (run on the event loop).
 
         With `process` a function that computes runs in a worker process, on a core of its own. The worker imports the
         function's module, so it must be a plain function at the top level of a module.
 
-        Raises `ConfigurationError` when the name is taken, the function wants more than one argument, or a worker process
-        could not import it.
+        `max_concurrent` bounds how many of this activity run at a time, in all nodes of a hub together; further ones wait, in
+        the order in which they were asked for.
+
+        Raises `ConfigurationError` when the name is taken, the function wants more than one argument, a worker process
+        could not import it, or `max_concurrent` is below 1.
         """
 
         def register(function: Callable[..., Any]) -> Any:
             _check_activity(function)
             if process:
                 _check_process(function)
-            self._add(self._activities, "activity", Activity(_name(function, name), function, process))
+            if max_concurrent is not None and max_concurrent < 1:
+                raise ConfigurationError(
+                    f"max_concurrent of activity {function.__qualname__} is {max_concurrent}; it must be 1 or more."
+                )
+            activity = Activity(_name(function, name), function, process, max_concurrent)
+            self._add(self._activities, "activity", activity)
             return function
 
         return register if function is None else register(function)

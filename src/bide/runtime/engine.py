@@ -146,7 +146,9 @@ class Engine:
             TaskScheduled: ActivityExecutor(self.app.activities, limit, processes),
             EntityBatch: BatchExecutor(self.app, limit),
         }
-        partition.jobs = self._jobs = JobRunner(executors, partition.post, threads=self._threads)
+        partition.jobs = self._jobs = JobRunner(
+            executors, partition.post, threads=self._threads, limits=self._limits(is_alone=routes is None)
+        )
         ids = IdSource() if routes is None else IdSource(routes.would_own)
         client = LocalClient(partition, store, self._clock, ids, completions, self.max_payload_bytes)
         if is_shared(store) and routes is not None:
@@ -173,6 +175,11 @@ class Engine:
         offers = Offers(store, jobs, self.app.activities, rooms if self._role.runs_activities else {}, ttl=ttl)
         name = self._node or f"{socket.gethostname()}:{os.getpid()}"
         return Cluster(store, partition, routes, jobs, offers, self._clock, name=name, role=self._role, ttl=ttl)
+
+    def _limits(self, *, is_alone: bool) -> dict[str, int]:
+        """Bounds that this process keeps by itself; among several nodes the claims of activities keep them."""
+        activities = self.app.activities.values() if is_alone else ()
+        return {each.name: each.max_concurrent for each in activities if each.max_concurrent is not None}
 
     def _make_processes(self) -> ProcessPool | None:
         if self._max_processes == 0:

@@ -4,11 +4,14 @@ A job runs at least once, and under its key one at a time. The message it gives 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from bide.core.turn import Job
+from bide.model.events import TaskScheduled
 from bide.model.messages import EntityBatchDone, TaskDone
 from bide.runtime.threads import ThreadPool
 
@@ -34,19 +37,51 @@ class Executor(Protocol):
         ...
 
 
+class _Limit:
+    """How many activities of a name run, and which wait."""
+
+    def __init__(self, limit: int) -> None:
+        self._free = limit
+        self._waiting: deque[JobKey] = deque()
+
+    def admits(self, key: JobKey) -> bool:
+        """Whether it may run now; else it waits."""
+        if self._free == 0:
+            self._waiting.append(key)
+            return False
+        self._free -= 1
+        return True
+
+    def next(self) -> JobKey | None:
+        """One has ended: which runs instead."""
+        if self._waiting:
+            return self._waiting.popleft()
+        self._free += 1
+        return None
+
+
 class JobRunner:
     """Runs jobs; `threads` bounds how many plain functions run at a time (coroutines are not bounded)."""
 
     def __init__(
-        self, executors: Mapping[type[Any], Executor], post: Callable[[JobResult], None], *, threads: int
+        self,
+        executors: Mapping[type[Any], Executor],
+        post: Callable[[JobResult], None],
+        *,
+        threads: int,
+        limits: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """`executors` are who runs which class of tasks; `post` takes the results."""
+        """`executors` are who runs which class of tasks; `post` takes the results.
+
+        `limits` bound how many activities of a name run at a time; the others wait in order.
+        """
         self._executors = executors
         self._post = post
         self._threads: ThreadPool[JobResult] = ThreadPool("bide-activity", threads, self._give)
         self._is_closing = False
         self._tasks: set[asyncio.Task[JobResult]] = set()
         self._running: dict[JobKey, Job] = {}
+        self._queues = {name: _Limit(limit) for name, limit in limits.items()}
         self._loop = asyncio.get_running_loop()
         self.on_room: Callable[[], None] | None = None
         """Called when something has ended, and more may be started."""
@@ -57,6 +92,11 @@ class JobRunner:
         if self._is_closing or key in self._running:
             return
         self._running[key] = task
+        queue = self._queues.get(task.name) if self._queues and isinstance(task, TaskScheduled) else None
+        if queue is None or queue.admits(key):
+            self._launch(key, task)
+
+    def _launch(self, key: JobKey, task: Job) -> None:
         executor = self._executors[type(task)]
         if executor.is_async(task):
             running = self._loop.create_task(executor.run_async(key, task))
@@ -106,8 +146,18 @@ class JobRunner:
 
     def _give(self, result: JobResult) -> None:
         """Hand a result over. What fails while the hub closes may have failed because of that: it is run again."""
+        if self._queues:
+            self._start_next(result)
         if not (self._is_closing and isinstance(result, TaskDone) and result.failure is not None):
             self._post(result)
+
+    def _start_next(self, ended: JobResult) -> None:
+        """Start an activity that has waited for one of its name to end."""
+        task = self._running.get((ended.instance_id, ended.execution_id, ended.task_id))
+        queue = self._queues.get(task.name) if isinstance(task, TaskScheduled) else None
+        following = queue.next() if queue is not None else None
+        if following is not None and not self._is_closing:
+            self._launch(following, self._running[following])
 
     def _on_done(self, running: asyncio.Task[JobResult]) -> None:
         self._tasks.discard(running)

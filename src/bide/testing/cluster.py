@@ -221,7 +221,7 @@ class MemoryNode(_Base):
         cluster.tell(lambda listener: listener.on_messages(), owners)
         for reply in batch.replies:
             cluster.tell(partial(_pass_on, reply), {reply.node})
-        if batch.activities_added:
+        if batch.activities_added or batch.activities_removed:
             cluster.tell(lambda listener: listener.on_activities())
 
     # Nodes and leases
