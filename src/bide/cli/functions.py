@@ -12,6 +12,7 @@ from bide.cli import render
 from bide.cli.exits import Exit
 from bide.cli.serve import Options, run
 from bide.cli.target import default_store
+from bide.cli.workers import is_first_worker, supervise
 from bide.client.paths import BASE
 from bide.errors import ConfigurationError
 from bide.functions.asgi import FunctionsAsgi
@@ -42,6 +43,8 @@ def serve_functions(folder: Path, options: Options) -> int:
     options = replace(options, store=_absolute(options.store or os.environ.get("BIDE_STORE")))
     loaded = load_function_app(folder, uses_sdk=options.sdk == "installed")
     listener = options.listen(default_port=loaded.settings.port, key="its own" if options.enable_auth else None)
+    if options.is_supervisor:
+        return supervise(listener, options.workers)
     hub = options.make_hub(
         loaded.app, store=_absolute(default_store()) or "", name=loaded.settings.hub_name, threads=loaded.threads
     )
@@ -74,6 +77,8 @@ def _show_logs_of_the_app() -> None:
 
 
 def _announce(host: FunctionHost, url: str) -> None:
+    if not is_first_worker():
+        return
     console = render.console()
     app = host.loaded.app
     console.print(f"[bold]bide[/] serves {escape(host.loaded.settings.root.name)} on [bold]{url}[/]")

@@ -23,10 +23,12 @@ from bide.cli import render
 from bide.cli.exits import Exit
 from bide.cli.loading import load_app
 from bide.cli.target import default_store
+from bide.cli.workers import check_store, inherited_listener, is_first_worker, is_worker, name_of, supervise
 from bide.client.paths import BASE
 from bide.http.server import DEFAULT_PORT, listen, serve
 from bide.hub import Hub
-from bide.runtime.engine import DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_MAX_RESIDENT, DEFAULT_THREADS
+from bide.model.nodes import NodeRole
+from bide.runtime.engine import DEFAULT_LEASE, DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_MAX_RESIDENT, DEFAULT_THREADS
 
 _RELOAD_MARK = "BIDE_RELOADED"
 
@@ -40,6 +42,10 @@ def serve_app(
     hub: str | None = None,
     key: Annotated[str | None, Parameter(env_var="BIDE_KEY")] = None,
     store: Annotated[str | None, Parameter(env_var="BIDE_STORE")] = None,
+    workers: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
+    role: Literal["all", "orchestrations", "activities"] = "all",
+    node: str | None = None,
+    lease_seconds: Annotated[float, Parameter(validator=Number(gte=1))] = DEFAULT_LEASE.total_seconds(),
     retention_days: float | None = None,
     max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
     activity_threads: int | None = None,
@@ -68,6 +74,15 @@ def serve_app(
         What requests must carry as ?code=… or in the header x-functions-key.
     store
         Where instances live: sqlite:///file.db (relative), sqlite:////path/file.db (absolute) [sqlite:///bide.db].
+    workers
+        How many processes serve the port, as nodes of one hub; more than one needs a store that they can share.
+    role
+        What this node takes on, of several on one store: all; orchestrations, and leave activities to others; or
+        activities only. Every node answers requests.
+    node
+        Name of this node in 'bide nodes' [host:process].
+    lease_seconds
+        How long after its death a node's share goes to the others.
     retention_days
         Remove instances that ended so many days ago, and dead letters of that age. Without it they are kept.
     max_payload_bytes
@@ -97,7 +112,9 @@ def serve_app(
     )
     if reload and not os.environ.get(_RELOAD_MARK):
         return _supervise(Path(app.partition(":")[0]))
+    check_store(store or default_store(), workers)
     options = Options(
+        workers=workers, role=NodeRole(role), node=node, lease=timedelta(seconds=lease_seconds),
         host=host, port=port, hub=hub, key=key, store=store, max_payload_bytes=max_payload_bytes,
         retention=timedelta(days=retention_days) if retention_days is not None else None,
         activity_threads=activity_threads, activity_processes=activity_processes,
@@ -110,6 +127,8 @@ def serve_app(
         return serve_functions(Path(app), options)
     loaded = load_app(app)
     listener = options.listen()
+    if options.is_supervisor:
+        return supervise(listener, options.workers)
     running = options.make_hub(loaded, store=default_store(), name="bide", threads=DEFAULT_THREADS)
     run(_serve(running, loaded, listener, options))
     return Exit.OK
@@ -119,6 +138,10 @@ def serve_app(
 class Options:
     """What `bide serve` was told; None: nothing."""
 
+    workers: int
+    role: NodeRole
+    node: str | None
+    lease: timedelta
     host: str
     port: int | None
     hub: str | None
@@ -134,7 +157,14 @@ class Options:
     access_log: bool
     log_level: str | None
 
+    @property
+    def is_supervisor(self) -> bool:
+        """Whether other processes do the work."""
+        return self.workers > 1 and not is_worker()
+
     def listen(self, *, default_port: int = DEFAULT_PORT, key: str | None = None) -> socket.socket:
+        if is_worker():
+            return inherited_listener()
         port = default_port if self.port is None else self.port
         return listen(self.host, port, key=self.key or key)
 
@@ -145,6 +175,9 @@ class Options:
             self.store or store,
             name=self.hub or name,
             retention=self.retention,
+            node=name_of(self.node),
+            role=self.role,
+            lease=self.lease,
             max_payload_bytes=self.max_payload_bytes,
             max_resident=self.max_resident,
             activity_threads=self.activity_threads or threads,
@@ -167,6 +200,8 @@ async def _serve(hub: Hub, app: App, listener: socket.socket, options: Options) 
 
 
 def _announce(app: App, hub: Hub, url: str, *, has_key: bool) -> None:
+    if not is_first_worker():
+        return
     code = "?code=KEY" if has_key else ""
     name = next(iter(app.orchestrators), "ORCHESTRATOR")
     console = render.console()

@@ -24,6 +24,7 @@ from bide.functions.settings import resolve
 from bide.functions.timer_trigger import Timer
 from bide.functions.user_code import UserCode
 from bide.hub import Hub
+from bide.store.cluster import is_shared
 
 _log = logging.getLogger("bide.functions")
 
@@ -130,7 +131,7 @@ class FunctionHost:
         try:
             match function.trigger.type:
                 case "timertrigger":
-                    timer = Timer(function, self.hub.store)
+                    timer = Timer(function, self.hub.store, is_shared=is_shared(self.hub.store))
                     work, heard = self._run_timer(timer), timer.schedule.text
                 case "queuetrigger":
                     work = self._run_queue(function, self._queue(function, function.trigger))

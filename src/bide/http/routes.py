@@ -313,6 +313,9 @@ class Api:
     async def queues(self, _: Request) -> Response:
         return Response(200, payloads.queues(await self.client.queues()))
 
+    async def nodes(self, _: Request) -> Response:
+        return Response(200, payloads.cluster(await self.client.nodes()))
+
     async def peek_queue(self, request: Request) -> Response:
         messages = await self.client.peek_queue(request.path_values["queuename"], limit=_page_size(request))
         return Response(200, [payloads.queued_message(message) for message in messages])
@@ -349,6 +352,7 @@ ROUTES = (
     Route("GET", "instances/{instanceId}/waits", Api.waits, "What an instance waits for", ("name", "top")),
     Route("GET", "waits", Api.waits, "Open waits, oldest first", ("name", "top")),
     Route("GET", "deadLetters", Api.dead_letters, "Events that nobody consumed", ("instanceId", "top")),
+    Route("GET", "nodes", Api.nodes, "The processes that serve the hub, what they own, and what waits"),
     Route("GET", "queues", Api.queues, "bide's own queues, and how many messages each holds"),
     Route(
         "POST", "queues/{queueName}/messages", Api.send_queue_message, "Send a message: the body, as text", ("delay",)

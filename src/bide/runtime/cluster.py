@@ -53,6 +53,7 @@ class Cluster:
         self._ttl = ttl
         self._changed = asyncio.Event()
         self._offered = asyncio.Event()
+        self._last_load = clock.now(), 0
         self._owners: dict[int, tuple[int | None, int]] = {}
         partition.offers = offers
         partition.on_failure = self._on_failure
@@ -110,11 +111,14 @@ class Cluster:
         await self._store.leave()
 
     def _load(self) -> NodeLoad:
+        now, messages = self._clock.now(), self._partition.messages
+        since, before = self._last_load
+        self._last_load = now, messages
         return NodeLoad(
             backlog=self._partition.backlog,
             resident=self._partition.resident_count,
             running=len(self._jobs.running),
-            messages=self._partition.messages,
+            rate=round((messages - before) * SECOND / (now - since), 1) if now > since else 0.0,
         )
 
     def _share(self, state: ClusterState) -> int:

@@ -10,10 +10,10 @@ from typing import Any, Self
 from bide.app import App
 from bide.client.base import Client
 from bide.errors import ConfigurationError, HubClosedError
-from bide.model.clock import Clock, span_micros
+from bide.model.clock import SECOND, Clock, span_micros
 from bide.model.entities import EntityBatch
 from bide.model.events import TaskScheduled
-from bide.model.nodes import NodeRole
+from bide.model.nodes import ClusterState, Lease, Node, NodeLoad, NodeRole
 from bide.runtime.activities import ActivityExecutor
 from bide.runtime.batches import BatchExecutor
 from bide.runtime.clock import SystemClock
@@ -74,6 +74,7 @@ class Engine:
         self._node = node
         self._role = NodeRole(role)
         self._lease = lease
+        self._started_at = 0
         self._cluster: Cluster | None = None
         self._client: LocalClient | None = None
         self._partition: Partition | None = None
@@ -128,6 +129,7 @@ class Engine:
         await self.close()
 
     async def _start(self) -> None:
+        self._started_at = self._clock.now()
         self._completions = completions = Completions()
         store = self.store
         routes = Routes(store.partitions, self._clock) if is_shared(store) else None
@@ -150,7 +152,7 @@ class Engine:
             executors, partition.post, threads=self._threads, limits=self._limits(is_alone=routes is None)
         )
         ids = IdSource() if routes is None else IdSource(routes.would_own)
-        client = LocalClient(partition, store, self._clock, ids, completions, self.max_payload_bytes)
+        client = LocalClient(partition, store, self._clock, ids, completions, self.max_payload_bytes, self._state)
         if is_shared(store) and routes is not None:
             self._cluster = self._make_cluster(store, partition, routes, self._jobs)
             await self._cluster.start()
@@ -167,14 +169,34 @@ class Engine:
             duty = Retention(client, store, self._clock, self._retention, is_on_duty)
             self._tasks.append(asyncio.create_task(duty.run(), name="bide-retention"))
 
+    async def _state(self) -> ClusterState:
+        """Tell about the nodes; a hub on a store of its own is one node, with one partition."""
+        if is_shared(self.store):
+            return await self.store.state()
+        now = self._clock.now()
+        assert self._jobs is not None
+        load = NodeLoad(
+            backlog=self.partition.backlog,
+            resident=self.partition.resident_count,
+            running=len(self._jobs.running),
+            rate=round(self.partition.messages * SECOND / max(now - self._started_at, 1), 1),
+        )
+        node = Node(number=1, name=self._node_name, role=self._role, joined_at=self._started_at, seen_at=now, load=load)
+        return ClusterState([node], [Lease(0, 1, 1, is_free=False)])
+
+    @property
+    def _node_name(self) -> str:
+        return self._node or f"{socket.gethostname()}:{os.getpid()}"
+
     def _make_cluster(self, store: SharedStore, partition: Partition, routes: Routes, jobs: JobRunner) -> Cluster:
         ttl = span_micros(self._lease)
         rooms = {Lane.COROUTINES: jobs.coroutine_room, Lane.THREADS: jobs.thread_room}
         if self._processes is not None:
             rooms[Lane.PROCESSES] = self._processes.room
         offers = Offers(store, jobs, self.app.activities, rooms if self._role.runs_activities else {}, ttl=ttl)
-        name = self._node or f"{socket.gethostname()}:{os.getpid()}"
-        return Cluster(store, partition, routes, jobs, offers, self._clock, name=name, role=self._role, ttl=ttl)
+        return Cluster(
+            store, partition, routes, jobs, offers, self._clock, name=self._node_name, role=self._role, ttl=ttl
+        )
 
     def _limits(self, *, is_alone: bool) -> dict[str, int]:
         """Bounds that this process keeps by itself; among several nodes the claims of activities keep them."""

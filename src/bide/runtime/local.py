@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,9 +11,11 @@ import msgspec
 from bide.client.base import (
     DEFAULT_PAGE_SIZE,
     Client,
+    ClusterStatus,
     DeadEvent,
     EntityStatus,
     HistoryEntry,
+    NodeStatus,
     OpenWait,
     OrchestrationStatus,
     QueuedMessage,
@@ -45,6 +47,7 @@ from bide.model.names import (
     check_text,
     registered_name,
 )
+from bide.model.nodes import ClusterState, Node
 from bide.model.queue import QueueMessage
 from bide.runtime.completions import Completions, Ended, LookAgain
 from bide.runtime.ids import IdSource
@@ -59,15 +62,23 @@ class LocalClient(Client):
     """`Client` in process; see there for what the verbs promise."""
 
     def __init__(
-        self, partition: Partition, store: Store, clock: Clock, ids: IdSource, completions: Completions, limit: int
+        self,
+        partition: Partition,
+        store: Store,
+        clock: Clock,
+        ids: IdSource,
+        completions: Completions,
+        limit: int,
+        state: Callable[[], Awaitable[ClusterState]],
     ) -> None:
-        """`limit` is the largest payload in bytes."""
+        """`limit` is the largest payload in bytes; `state` tells about the nodes."""
         self._partition = partition
         self._store = store
         self._clock = clock
         self._ids = ids
         self._completions = completions
         self._limit = limit
+        self._state = state
 
     async def start_new(
         self,
@@ -289,6 +300,9 @@ class LocalClient(Client):
     async def peek_queue(self, queue: str, *, limit: int = DEFAULT_PAGE_SIZE) -> tuple[QueuedMessage, ...]:
         return tuple(map(_queued_message, await self._store.peek(check_queue_name(queue), limit)))
 
+    async def nodes(self) -> ClusterStatus:
+        return _cluster_status(await self._state())
+
     async def signal_entity(
         self,
         entity_id: EntityId | str,
@@ -469,6 +483,34 @@ def _dead_event(letter: DeadLetter) -> DeadEvent:
         raised_at=to_datetime(letter.raised_at),
         recorded_at=to_datetime(letter.recorded_at),
         reason=letter.reason,
+    )
+
+
+def _cluster_status(state: ClusterState) -> ClusterStatus:
+    owned: dict[int, list[int]] = {node.number: [] for node in state.nodes}
+    unowned: list[int] = []
+    for lease in state.leases:
+        is_owned = lease.node is not None and lease.node in owned and not lease.is_free
+        (owned[lease.node] if is_owned and lease.node is not None else unowned).append(lease.partition)
+    return ClusterStatus(
+        nodes=tuple(_node_status(node, owned[node.number], state) for node in state.nodes),
+        partitions=len(state.leases),
+        unowned=tuple(unowned),
+        offered=state.offered,
+    )
+
+
+def _node_status(node: Node, partitions: list[int], state: ClusterState) -> NodeStatus:
+    return NodeStatus(
+        name=node.name,
+        role=node.role,
+        partitions=tuple(partitions),
+        joined_time=to_datetime(node.joined_at),
+        last_seen_time=to_datetime(node.seen_at),
+        waiting=node.load.backlog + state.inbox_of(partitions),
+        resident=node.load.resident,
+        running=node.load.running,
+        rate=node.load.rate,
     )
 
 
