@@ -48,8 +48,9 @@ class SqliteStore(SqliteQueues, SqliteSettings):
             raise
 
     def new_iid(self, instance_id: str) -> int:  # noqa: ARG002
-        self._last_iid += 1
-        return self._last_iid
+        last: int = self._last_iid + 1
+        self._last_iid = last
+        return last
 
     async def load(self, instance_ids: Sequence[str]) -> list[Loaded]:
         ids = msgspec.json.encode(instance_ids).decode()
