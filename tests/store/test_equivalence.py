@@ -1,11 +1,14 @@
-"""Whatever batches are written, the SQLite store and the store in memory answer every question alike."""
+"""Whatever batches are written, the stores answer every question alike."""
 
 import asyncio
 import tempfile
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from itertools import count
 from pathlib import Path
 
 import hypothesis.strategies as st
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
 from bide.model.codec import encode_payload
 from bide.model.commit import Batch, Commit, Posted, Turn
@@ -16,9 +19,11 @@ from bide.model.instance import (
     OrchestrationRuntimeStatus,
     Wait,
 )
+from bide.model.partitions import make_iid
 from bide.store import MemoryStore, SqliteStore
 from bide.store.base import InstanceFilter, Store
-from bide.testing.store_suite.fixtures import turn
+from bide.store.postgres import PostgresStore
+from bide.testing.store_suite.fixtures import opened, turn
 
 TIMES = st.integers(0, 9)
 NAMES = st.sampled_from(["Approval", "approval", "Straße", "x y/z", '"q"', "日本"])
@@ -34,7 +39,8 @@ class Writer:
         self.rows = {}
         self.turns = {}
         self.waits = {}
-        self.last_iid = 0
+        self.last = 0
+        self.now = 0
         self.inbox = []
         self.last_key = 0
 
@@ -59,14 +65,15 @@ class Writer:
         return self.purge(iid) if kind == "purge" else self.update(iid)
 
     def insert(self) -> Commit:
-        self.last_iid += 1
-        iid = self.last_iid
+        self.last += 1
+        self.now += self.draw(st.integers(0, 2))  # stores sort by creation time, or by iid
+        iid = make_iid(0, 0, self.last)
         self.rows[iid] = InstanceRow(
             iid=iid,
-            instance_id=f"{'ab@'[iid % 3]}{iid}",
+            instance_id=f"{'ab@'[self.last % 3]}{self.last}",
             name=self.draw(NAMES),
             status=OrchestrationRuntimeStatus.RUNNING,
-            created_at=self.draw(TIMES),
+            created_at=self.now,
             execution_id=f"e{iid}",
             parent_instance_id=self.draw(st.sampled_from([None, "a2", "b1"])),
             tags=self.draw(st.one_of(st.none(), st.just({"k": 'v"'}))),
@@ -130,7 +137,7 @@ class Writer:
 
 async def answers(store: Store, writer: Writer) -> dict:
     """Everything that can be asked."""
-    ids = [f"{letter}{number}" for letter in "ab@" for number in range(writer.last_iid + 1)]
+    ids = [f"{letter}{number}" for letter in "ab@" for number in range(writer.last + 1)]
     filters = [
         InstanceFilter(),
         InstanceFilter(statuses=frozenset({OrchestrationRuntimeStatus.RUNNING, OrchestrationRuntimeStatus.FAILED})),
@@ -145,7 +152,9 @@ async def answers(store: Store, writer: Writer) -> dict:
     due = await store.due(5, 100)
     return {
         "load": sorted(((each.row.iid, each) for each in loaded), key=lambda pair: pair[0]),
-        "seen": await store.seen_event_ids([(iid, name) for iid in range(writer.last_iid + 1) for name in "xyz"]),
+        "seen": await store.seen_event_ids(
+            [(make_iid(0, 0, n), name) for n in range(writer.last + 1) for name in "xyz"]
+        ),
         "due": (sorted(due.instance_ids), due.next_at),
         "active": await store.active(0, 100),
         "inbox": await store.inbox(),
@@ -172,27 +181,33 @@ async def pages(verb, **options) -> list:
             return items
 
 
-async def compare(data) -> None:
+async def compare(data, *others: Callable[[], Store]) -> None:
+    """Write the same to a store in memory and to others, and ask them the same."""
     writer = Writer(data.draw)
-    with tempfile.TemporaryDirectory() as folder:
-        stores = [MemoryStore(), SqliteStore(Path(folder) / "same.db")]
-        for store in stores:
-            await store.open()
-        try:
-            for _ in range(data.draw(st.integers(1, 4))):
-                batch = writer.batch()
-                for store in stores:
-                    await store.commit(batch)
-                memory, sqlite = [await answers(store, writer) for store in stores]
-                assert memory == sqlite
-            assert [await store.expire_dead_letters(5) for store in stores] in [[n, n] for n in range(50)]
-            assert len({len(await pages(store.dead_letters)) for store in stores}) == 1
-        finally:
+    async with AsyncExitStack() as stack:
+        stores = [await stack.enter_async_context(opened(make)) for make in (MemoryStore, *others)]
+        for _ in range(data.draw(st.integers(1, 4))):
+            batch = writer.batch()
             for store in stores:
-                await store.close()
+                await store.commit(batch)
+            expected, *found = [await answers(store, writer) for store in stores]
+            assert found == [expected] * len(others)
+        assert len({await store.expire_dead_letters(5) for store in stores}) == 1
+        assert len({len(await pages(store.dead_letters)) for store in stores}) == 1
 
 
 @given(st.data())
 @settings(max_examples=60, deadline=None)
-def test_both_stores_say_the_same(data):
-    asyncio.run(compare(data))
+def test_sqlite_says_the_same_as_memory(data):
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(compare(data, lambda: SqliteStore(Path(folder) / "same.db")))
+
+
+_schemas = count(1)
+
+
+@given(st.data())
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_postgres_says_the_same_as_memory(postgres, data):
+    url = postgres.url(f"same_{next(_schemas)}", partitions=1)
+    asyncio.run(compare(data, lambda: PostgresStore(url)))

@@ -23,6 +23,10 @@ class Arrivals:
             if not watchers:
                 self._watchers.pop(queue, None)
 
+    def announce_all(self) -> None:
+        for queue in self._watchers:
+            self.announce(queue)
+
     def announce(self, queue: str) -> None:
         for event in self._watchers.get(queue, ()):
             event.set()

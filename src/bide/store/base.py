@@ -137,9 +137,9 @@ class QueueStore(Protocol):
         ...
 
     def watch_queue(self, queue: str) -> AbstractContextManager[asyncio.Event]:
-        """Make an event that is set after every enqueue, release and move into the queue that this process commits.
+        """Make an event that is set after every enqueue, release and move into the queue that is committed, soon or at once.
 
-        A hint: who waits for it must also look at `next_visible_at`.
+        A hint, which may also come for nothing: who waits for it must look at `next_visible_at`.
         """
         ...
 
@@ -263,14 +263,16 @@ class Store(QueueStore, SettingStore, Protocol):
         ...
 
 
-_TOKEN_DIGITS = 19  # as many as the largest 64-bit integer has
+_MOST_DIGITS = 19
+_LARGEST = (1 << 63) - 1
+"""What a store can compare with: a 64-bit integer, of at most 19 digits."""
 
 
 def parse_token(token: str, length: int) -> tuple[int, ...]:
     """Read a continuation token that is `length` whole numbers joined by dots; `InvalidInputError` for any other."""
     parts = token.split(".")
-    if len(parts) != length or not all(
-        part.isascii() and part.isdigit() and len(part) < _TOKEN_DIGITS for part in parts
-    ):
-        raise InvalidInputError(f"{token!r} is not a continuation token of this list")
-    return tuple(map(int, parts))
+    if len(parts) == length and all(part.isascii() and part.isdigit() and len(part) <= _MOST_DIGITS for part in parts):
+        numbers = tuple(map(int, parts))
+        if max(numbers) <= _LARGEST:
+            return numbers
+    raise InvalidInputError(f"{token!r} is not a continuation token of this list")

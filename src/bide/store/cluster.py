@@ -64,9 +64,9 @@ class SharedStore(Store, Protocol):
         ...
 
     async def join(self, name: str, role: NodeRole, ttl: int, listener: Listener) -> int:
-        """Become a node, known to others for `ttl`, and return its number. Others hear `on_change`.
+        """Become a node, known to others for `ttl`, and return its number, which grows with every join.
 
-        Numbers grow with every join, and are never given out again.
+        Others hear `on_change`.
         """
         ...
 
@@ -101,9 +101,9 @@ class SharedStore(Store, Protocol):
     async def claim_activities(self, names: Mapping[str, int | None], limit: int, ttl: int) -> list[OfferedActivity]:
         """Take up to `limit` activities of these names that nobody has, or whose claim has run out, the oldest first.
 
-        Of a name that is mapped to a number, no more than that are claimed at a time by all nodes together. They stay
-        claimed as long as this node beats, until a commit removes them. Activities of instances that have ended or are gone are
-        never given out.
+        Of a name that is mapped to a number, no more than that are claimed at a time by all nodes together. They stay claimed for
+        `ttl`, and as long as this node beats, until a commit removes them. Activities of instances that have ended or are gone
+        are never given out.
         """
         ...
 

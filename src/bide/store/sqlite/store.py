@@ -48,9 +48,10 @@ class SqliteStore(SqliteQueues, SqliteSettings):
             await self.close()
             raise
 
-    def new_iid(self, instance_id: str) -> int:  # noqa: ARG002  (iids of an embedded store have no parts)
-        self._last_iid += 1
-        return self._last_iid
+    def new_iid(self, instance_id: str) -> int:  # noqa: ARG002
+        last: int = self._last_iid + 1
+        self._last_iid = last
+        return last
 
     async def load(self, instance_ids: Sequence[str]) -> list[Loaded]:
         ids = msgspec.json.encode(instance_ids).decode()

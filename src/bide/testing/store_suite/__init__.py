@@ -8,7 +8,8 @@ A store passes it with a module such as::
     def make_store(tmp_path):
         return lambda: MyStore(tmp_path / "x")
 
-`make_store` returns a new object on the same data each time it is called.
+`make_store` returns a new object on the same data each time it is called. A store that several nodes share has a single
+partition there.
 """
 
 from bide.testing.store_suite.commits import *  # noqa: F403

@@ -7,7 +7,7 @@ from bide.model.commit import Batch, Commit, Posted
 from bide.model.failure import FailureDetails
 from bide.model.instance import DeadLetter, DeadLetterReason, OrchestrationRuntimeStatus
 from bide.store.base import Due, Store
-from bide.testing.store_suite.fixtures import inserted, row, turn, wait, write
+from bide.testing.store_suite.fixtures import iid, inserted, opened, row, turn, wait, write
 
 _COMPLETED = OrchestrationRuntimeStatus.COMPLETED
 
@@ -19,7 +19,7 @@ async def test_a_row_comes_back_as_it_was_written(store: Store) -> None:
         7, generation=3, version="2", parent_instance_id="p", tags={"a": "b"}, start_at=5, next_timer_at=6,
         is_active=True, output='"x"', custom_status="{}", failure=failure, buffered={"A": 2},
     )  # fmt: skip
-    await write(store, Commit(iid=7, insert=written, turn=turn(0)))
+    await write(store, Commit(iid=iid(7), insert=written, turn=turn(0)))
     [loaded] = await store.load(["i7", "nobody"])
     assert loaded.row == written
     assert loaded.turns == [turn(0)]
@@ -29,11 +29,15 @@ async def test_several_commits_of_one_instance_in_a_batch(store: Store) -> None:
     """They take effect in order."""
     await write(
         store,
-        Commit(iid=1, insert=row(1), turn=turn(0), waits_opened=(wait(1, 0, "A"),)),
+        Commit(iid=iid(1), insert=row(1), turn=turn(0), waits_opened=(wait(1, 0, "A"),)),
         Commit(
-            iid=1, update=row(1, custom_status="1"), turn=turn(1), waits_closed=(0,), waits_opened=(wait(1, 1, "B"),)
+            iid=iid(1),
+            update=row(1, custom_status="1"),
+            turn=turn(1),
+            waits_closed=(0,),
+            waits_opened=(wait(1, 1, "B"),),
         ),
-        Commit(iid=1, update=row(1, custom_status="2"), turn=turn(2)),
+        Commit(iid=iid(1), update=row(1, custom_status="2"), turn=turn(2)),
     )
     [loaded] = await store.load(["i1"])
     assert (loaded.row.custom_status, [each.seq for each in loaded.turns]) == ("2", [0, 1, 2])
@@ -50,11 +54,11 @@ async def test_an_ended_instance_is_loaded_without_turns(store: Store) -> None:
 
 async def test_clearing_the_history_removes_the_turns_before(store: Store) -> None:
     """Whether they were stored before, or in the same batch; and all waits with them."""
-    await write(store, inserted(1), Commit(iid=1, turn=turn(1), waits_opened=(wait(1, 0, "A"),)))
+    await write(store, inserted(1), Commit(iid=iid(1), turn=turn(1), waits_opened=(wait(1, 0, "A"),)))
     await write(
         store,
-        Commit(iid=1, turn=turn(2)),
-        Commit(iid=1, turn=turn(3), clear_history=True, waits_opened=(wait(1, 0, "B"),)),
+        Commit(iid=iid(1), turn=turn(2)),
+        Commit(iid=iid(1), turn=turn(3), clear_history=True, waits_opened=(wait(1, 0, "B"),)),
     )
     assert await store.turns("i1") == [turn(3)]
     assert [each.name for each in (await store.waits()).items] == ["B"]
@@ -66,7 +70,7 @@ async def test_a_purge_removes_everything_but_dead_letters(store: Store) -> None
     await write(
         store,
         Commit(
-            iid=1,
+            iid=iid(1),
             insert=row(1),
             turn=turn(0),
             waits_opened=(wait(1, 0, "A"),),
@@ -74,17 +78,20 @@ async def test_a_purge_removes_everything_but_dead_letters(store: Store) -> None
             dead_letters=(letter,),
         ),
     )
-    await write(store, Commit(iid=1, purge=True), Commit(iid=2, insert=row(2, instance_id="i1"), turn=turn(0)))
+    await write(
+        store, Commit(iid=iid(1), purge=True), Commit(iid=iid(2), insert=row(2, instance_id="i1"), turn=turn(0))
+    )
     [loaded] = await store.load(["i1"])
-    assert (loaded.row.iid, (await store.waits()).items) == (2, [])
-    assert await store.seen_event_ids([(1, "e")]) == set()
+    assert (loaded.row.iid, (await store.waits()).items) == (iid(2), [])
+    assert await store.seen_event_ids([(iid(1), "e")]) == set()
     assert (await store.dead_letters()).items == [letter]
 
 
 async def test_event_ids_are_remembered_by_instance(store: Store) -> None:
     """The same id on another instance is another event."""
-    await write(store, Commit(iid=1, insert=row(1), turn=turn(0), event_ids=("a", "b")))
-    assert await store.seen_event_ids([(1, "a"), (1, "c"), (2, "a")]) == {(1, "a")}
+    await write(store, Commit(iid=iid(1), insert=row(1), turn=turn(0), event_ids=("a", "b")))
+    found = await store.seen_event_ids([(iid(1), "a"), (iid(1), "c"), (iid(2), "a")])
+    assert found == {(iid(1), "a")}
 
 
 async def test_the_inbox_keeps_messages_in_order(store: Store) -> None:
@@ -100,20 +107,16 @@ async def test_iids_are_never_given_out_twice(store: Store, make_store: Callable
     first = store.new_iid("i")
     assert store.new_iid("i") > first
     last = store.new_iid("i")
-    await write(store, inserted(last))
+    await write(store, Commit(iid=last, insert=row(0, iid=last, instance_id="i"), turn=turn(0)))
     await write(store, Commit(iid=last, purge=True))
     await store.close()
-    again = make_store()
-    await again.open()
-    try:
+    async with opened(make_store) as again:
         assert again.new_iid("i") > last
-    finally:
-        await again.close()
 
 
 async def test_timers_are_due_earliest_first(store: Store) -> None:
     """Up to a limit, with the time of the next one."""
-    await write(store, *(inserted(iid, next_timer_at=100 - iid) for iid in range(1, 6)), inserted(9))
+    await write(store, *(inserted(n, next_timer_at=100 - n) for n in range(1, 6)), inserted(9))
     assert await store.due(97, 10) == Due(["i5", "i4", "i3"], 98)
     assert await store.due(97, 2) == Due(["i5", "i4"], 97)
     assert await store.due(1000, 10) == Due(["i5", "i4", "i3", "i2", "i1"], None)
@@ -121,15 +124,15 @@ async def test_timers_are_due_earliest_first(store: Store) -> None:
 
 async def test_active_instances_go_by_pages(store: Store) -> None:
     """By iid, from above the one given."""
-    await write(store, *(inserted(iid, is_active=iid % 2 == 0) for iid in range(1, 9)))
-    assert await store.active(0, 3) == [(2, "i2"), (4, "i4"), (6, "i6")]
-    assert await store.active(6, 3) == [(8, "i8")]
+    await write(store, *(inserted(n, is_active=n % 2 == 0) for n in range(1, 9)))
+    assert await store.active(0, 3) == [(iid(2), "i2"), (iid(4), "i4"), (iid(6), "i6")]
+    assert await store.active(iid(6), 3) == [(iid(8), "i8")]
 
 
 async def test_commits_need_not_be_waited_for(store: Store) -> None:
     """They are written in the order of the calls."""
     commits = [store.commit(Batch(commits=[inserted(1)]))]
-    commits += [store.commit(Batch(commits=[Commit(iid=1, turn=turn(seq))])) for seq in range(1, 20)]
+    commits += [store.commit(Batch(commits=[Commit(iid=iid(1), turn=turn(seq))])) for seq in range(1, 20)]
     await asyncio.gather(*commits)
     assert [each.seq for each in await store.turns("i1")] == list(range(20))
 
@@ -139,10 +142,6 @@ async def test_what_was_committed_survives_a_restart(store: Store, make_store: C
     await write(store, inserted(1), inbox_added=[Posted(0, 1, b"m")])
     before = await store.get("i1")
     await store.close()
-    again = make_store()
-    await again.open()
-    try:
+    async with opened(make_store) as again:
         assert await again.get("i1") == before
         assert await again.inbox() == [(1, b"m")]
-    finally:
-        await again.close()

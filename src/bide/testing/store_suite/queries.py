@@ -6,7 +6,7 @@ from bide.errors import InvalidInputError
 from bide.model.commit import Commit
 from bide.model.instance import DeadLetter, DeadLetterReason, OrchestrationRuntimeStatus
 from bide.store.base import InstanceFilter, Store
-from bide.testing.store_suite.fixtures import inserted, row, turn, wait, write
+from bide.testing.store_suite.fixtures import iid, inserted, row, turn, wait, write
 
 _COMPLETED = OrchestrationRuntimeStatus.COMPLETED
 _RUNNING = OrchestrationRuntimeStatus.RUNNING
@@ -14,7 +14,7 @@ _RUNNING = OrchestrationRuntimeStatus.RUNNING
 
 async def test_an_instance_shows_its_first_and_last_turn(store: Store) -> None:
     """The first holds the input, the last tells when it was updated."""
-    await write(store, inserted(1), Commit(iid=1, turn=turn(1, at=77)))
+    await write(store, inserted(1), Commit(iid=iid(1), turn=turn(1, at=77)))
     record = await store.get("i1")
     assert record is not None
     assert (record.row, record.started, record.updated_at) == (row(1), turn(0).data, 77)
@@ -41,7 +41,7 @@ async def test_filters(store: Store, where: InstanceFilter, found: list[str]) ->
     """They are joined by "and"; the newest comes first."""
     await write(
         store,
-        Commit(iid=1, insert=row(1), turn=turn(0), waits_opened=(wait(1, 0, "Approval"),)),
+        Commit(iid=iid(1), insert=row(1), turn=turn(0), waits_opened=(wait(1, 0, "Approval"),)),
         inserted(2, name="other"),
         inserted(3),
         inserted(4, status=_COMPLETED, ended_at=500),
@@ -67,10 +67,10 @@ async def test_entities_are_asked_for_apart(store: Store, where: InstanceFilter,
     await write(
         store,
         inserted(1, name="counter"),
-        Commit(iid=2, insert=row(2, instance_id="@counter@a", name="counter"), turn=turn(0, at=20)),
-        Commit(iid=3, insert=row(3, instance_id="@counter@b", name="counter"), turn=turn(0, at=10)),
-        Commit(iid=3, turn=turn(1, at=30)),
-        Commit(iid=4, insert=row(4, instance_id="@x@a", name="x"), turn=turn(0, at=40)),
+        Commit(iid=iid(2), insert=row(2, instance_id="@counter@a", name="counter"), turn=turn(0, at=20)),
+        Commit(iid=iid(3), insert=row(3, instance_id="@counter@b", name="counter"), turn=turn(0, at=10)),
+        Commit(iid=iid(3), turn=turn(1, at=30)),
+        Commit(iid=iid(4), insert=row(4, instance_id="@x@a", name="x"), turn=turn(0, at=40)),
         inserted(5, instance_id="Ab"),
     )
     assert [record.row.instance_id for record in (await store.query(where)).items] == found
@@ -82,22 +82,22 @@ async def test_entities_are_asked_for_apart(store: Store, where: InstanceFilter,
 
 async def test_pages_of_instances(store: Store) -> None:
     """Every instance is on one page; the last page has no token."""
-    await write(store, *(inserted(iid) for iid in range(1, 8)))
+    await write(store, *(inserted(n) for n in range(1, 8)))
     seen: list[str] = []
     token = None
     for _ in range(4):
         page = await store.query(InstanceFilter(), limit=2, token=token)
         seen += [record.row.instance_id for record in page.items]
         token = page.continuation_token
-    assert (seen, token) == ([f"i{iid}" for iid in range(7, 0, -1)], None)
+    assert (seen, token) == ([f"i{n}" for n in range(7, 0, -1)], None)
 
 
 async def test_waits_are_found_by_name_and_by_instance(store: Store) -> None:
     """Oldest first, without regard to case, and by pages."""
     await write(
         store,
-        Commit(iid=1, insert=row(1), turn=turn(0), waits_opened=(wait(1, 0, "A", 30), wait(1, 1, "b", 10))),
-        Commit(iid=2, insert=row(2), turn=turn(0), waits_opened=(wait(2, 0, "a", 20),)),
+        Commit(iid=iid(1), insert=row(1), turn=turn(0), waits_opened=(wait(1, 0, "A", 30), wait(1, 1, "b", 10))),
+        Commit(iid=iid(2), insert=row(2), turn=turn(0), waits_opened=(wait(2, 0, "a", 20),)),
     )
     assert [each.since for each in (await store.waits()).items] == [10, 20, 30]
     assert [each.instance_id for each in (await store.waits(name="A")).items] == ["i2", "i1"]

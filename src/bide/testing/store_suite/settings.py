@@ -6,6 +6,7 @@ import pytest
 
 from bide.errors import InvalidInputError
 from bide.store.base import Store
+from bide.testing.store_suite.fixtures import opened
 
 
 async def test_a_setting_is_put_replaced_and_removed(store: Store) -> None:
@@ -50,9 +51,5 @@ async def test_settings_survive_a_restart(store: Store, make_store: Callable[[],
     """They are durable when `put_setting` has returned."""
     await store.put_setting("a", "1")
     await store.close()
-    again = make_store()
-    await again.open()
-    try:
+    async with opened(make_store) as again:
         assert await again.get_setting("a") == "1"
-    finally:
-        await again.close()

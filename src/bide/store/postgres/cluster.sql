@@ -1,0 +1,125 @@
+-- Nodes, leases, and activities that any node may claim. `:now` is the server's clock, and not the time at which the transaction began: it may
+-- have waited for a lock.
+--
+-- A statement that changes rows of `partitions` locks them in order first, as commits do: so that two never wait for each other. A claim
+-- of an activity counts as long as its node counts as alive.
+
+-- name: join
+INSERT INTO nodes (name, role, joined_at, seen_at, expires_at, load) VALUES ($1, $2, :now, :now, :now + $3::bigint, '{}')
+RETURNING number
+
+-- name: beat
+-- Also for a node that was forgotten, because it had been silent for long.
+INSERT INTO nodes AS n (number, name, role, joined_at, seen_at, expires_at, load) VALUES ($1, $2, $3, :now, :now, :now + $4::bigint, $5)
+ON CONFLICT (number) DO UPDATE SET seen_at = excluded.seen_at, expires_at = greatest(n.expires_at, excluded.expires_at), load = excluded.load
+
+-- name: extend
+WITH mine AS (
+    SELECT p.partition FROM unnest($1::integer[], $2::bigint[]) AS held (partition, epoch)
+    JOIN partitions AS p ON p.partition = held.partition AND p.epoch = held.epoch AND p.node = $3::bigint
+    ORDER BY p.partition FOR UPDATE OF p
+)
+UPDATE partitions AS p SET expires_at = :now + $4::bigint FROM mine WHERE p.partition = mine.partition RETURNING p.partition
+
+-- name: take_again
+WITH mine AS (
+    SELECT p.partition FROM unnest($1::integer[], $2::bigint[]) AS held (partition, epoch)
+    JOIN partitions AS p ON p.partition = held.partition AND p.epoch = held.epoch AND p.node = $3::bigint
+    ORDER BY p.partition FOR UPDATE OF p
+)
+UPDATE partitions AS p SET epoch = p.epoch + 1 FROM mine WHERE p.partition = mine.partition RETURNING p.partition, p.epoch
+
+-- name: claim
+WITH free AS (
+    SELECT partition FROM partitions WHERE partition = ANY($1::integer[]) AND (node IS NULL OR expires_at <= :now)
+    ORDER BY partition FOR UPDATE
+)
+UPDATE partitions AS p SET epoch = p.epoch + 1, node = $2::bigint, expires_at = :now + $3::bigint
+FROM free WHERE p.partition = free.partition RETURNING p.partition, p.epoch
+
+-- name: release
+WITH mine AS (
+    SELECT partition FROM partitions WHERE partition = ANY($1::integer[]) AND node = $2::bigint ORDER BY partition FOR UPDATE
+)
+UPDATE partitions AS p SET node = NULL FROM mine WHERE p.partition = mine.partition
+
+-- name: leave
+DELETE FROM nodes WHERE number = $1
+
+-- name: forget
+-- Nodes that nobody has heard of for so long. What they had claimed is given back before.
+DELETE FROM nodes WHERE expires_at <= :now - $1::bigint
+
+-- name: notify
+SELECT pg_notify(channel, '') FROM unnest($1::text[]) AS channel
+
+-- name: nodes
+SELECT number, name, role, joined_at, seen_at, load FROM nodes WHERE expires_at > :now ORDER BY number
+
+-- name: leases
+SELECT partition, epoch, node, node IS NULL OR expires_at <= :now FROM partitions ORDER BY partition
+
+-- name: inbox_counts
+SELECT partition, count(*) FROM inbox GROUP BY partition ORDER BY partition
+
+-- name: offered_count
+SELECT count(*) FROM activities WHERE claimed_by IS NULL
+
+-- name: give_back
+-- What dead nodes, or this one, had claimed is free again, but for what nobody wants any more: that goes.
+WITH dead AS (
+    SELECT number FROM nodes WHERE expires_at <= :now OR number = $1::bigint
+),
+unwanted AS (
+    DELETE FROM activities AS a USING dead WHERE a.claimed_by = dead.number AND NOT :wanted
+)
+UPDATE activities AS a SET claimed_by = NULL FROM dead WHERE a.claimed_by = dead.number AND :wanted RETURNING 1
+
+-- name: know_limits
+INSERT INTO activity_limits (name) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING
+
+-- name: lock_limits
+SELECT name FROM activity_limits WHERE name = ANY($1::text[]) ORDER BY name FOR UPDATE
+
+-- name: count_claims
+SELECT name, count(*) FROM activities WHERE claimed_by IS NOT NULL AND name = ANY($1::text[]) GROUP BY name
+
+-- name: claim_activities
+-- Of names in $3 there is room for $4 only, and nobody else claims them meanwhile: their row in activity_limits is locked.
+WITH limited AS (
+    SELECT c.* FROM unnest($3::text[], $4::bigint[]) AS limits (name, room) CROSS JOIN LATERAL (
+        SELECT a.partition, a.iid, a.execution_id, a.task_id, a.offered_at FROM activities AS a
+        WHERE a.claimed_by IS NULL AND a.name = limits.name AND :wanted ORDER BY a.offered_at LIMIT limits.room
+    ) AS c
+),
+unlimited AS (
+    SELECT a.partition, a.iid, a.execution_id, a.task_id, a.offered_at FROM activities AS a
+    WHERE a.claimed_by IS NULL AND a.name = ANY($2::text[]) AND :wanted ORDER BY a.offered_at LIMIT $5 FOR UPDATE OF a SKIP LOCKED
+),
+oldest AS (
+    SELECT * FROM (SELECT * FROM limited UNION ALL SELECT * FROM unlimited) AS free ORDER BY offered_at LIMIT $5
+),
+alive AS (
+    UPDATE nodes SET expires_at = greatest(expires_at, :now + $6::bigint)
+    WHERE number = $1::bigint AND EXISTS (SELECT 1 FROM oldest) RETURNING number
+)
+UPDATE activities AS a SET claimed_by = alive.number FROM alive, oldest AS o
+WHERE a.partition = o.partition AND a.iid = o.iid AND a.execution_id = o.execution_id AND a.task_id = o.task_id AND a.claimed_by IS NULL
+RETURNING a.offered_at, a.iid, a.execution_id, a.task_id, a.instance_id, a.name, a.data
+
+-- name: lock_leases
+SELECT p.partition FROM unnest($1::integer[], $2::bigint[]) AS held (partition, epoch)
+JOIN partitions AS p ON p.partition = held.partition AND p.epoch = held.epoch AND p.node = $3::bigint
+ORDER BY p.partition FOR SHARE OF p
+
+-- name: hold_activities
+WITH alive AS (
+    UPDATE nodes SET expires_at = greatest(expires_at, :now + $2::bigint) WHERE number = $1::bigint RETURNING number
+)
+INSERT INTO activities (partition, iid, execution_id, task_id, instance_id, name, data, offered_at, claimed_by)
+SELECT h.*, :now, alive.number
+FROM alive, unnest($3::integer[], $4::bigint[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::bytea[]) AS h
+ON CONFLICT DO NOTHING
+
+-- name: take_replies
+DELETE FROM replies WHERE node = $1 RETURNING number, request, data

@@ -1,0 +1,198 @@
+"""Who is there, and who owns which partition."""
+
+import contextlib
+import logging
+from collections.abc import Collection
+
+import msgspec
+
+from bide.errors import StoreError, StoreUnavailableError
+from bide.model.nodes import ClusterState, Lease, Node, NodeLoad, NodeRole
+from bide.store.cluster import Listener
+from bide.store.postgres.access import Access
+from bide.store.postgres.channels import Replies
+from bide.store.postgres.connection import Connection
+from bide.store.postgres.statements import SQL
+
+_log = logging.getLogger("bide.store")
+
+_FORGET_AFTER = 10
+"""A node is forgotten when it has not been heard of for so many times a beat's span."""
+
+
+class Membership(Access):
+    """See `SharedStore`."""
+
+    is_shared = True
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self._listener: Listener | None = None
+        self._replies = Replies()
+        self._name = ""
+        self._role = NodeRole.ALL
+
+    @property
+    def partitions(self) -> int:
+        return self._partitions
+
+    @property
+    def held(self) -> frozenset[int]:
+        return self._leases.held
+
+    async def join(self, name: str, role: NodeRole, ttl: int, listener: Listener) -> int:
+        self._listener, self._name, self._role = listener, name, role
+        [(number,)] = await self._fetch(SQL["join"], name, str(role), ttl)
+        self._leases.node = int(number)
+        await self._to_notices().listen({
+            self._channels.nodes: self._on_nodes,
+            self._channels.activities: self._on_activities,
+            self._channels.node(number): self._on_reply,
+        })  # fmt: skip
+        await self._tell(self._channels.nodes)
+        return int(number)
+
+    async def beat(self, ttl: int, load: NodeLoad) -> ClusterState:
+        node = self._number()
+        async with self._leases.changing:
+            tenures = self._leases.all()
+
+            async def extend(connection: Connection) -> tuple[set[int], ClusterState]:
+                text = msgspec.json.encode(load).decode()
+                await connection.execute(SQL["beat"], node, self._name, str(self._role), ttl, text)
+                rows = await connection.fetch(
+                    SQL["extend"], [each.partition for each in tenures], [each.epoch for each in tenures], node, ttl
+                )
+                if await connection.fetch(SQL["give_back"], None):
+                    await connection.fetch(SQL["notify"], [self._channels.activities])
+                await connection.execute(SQL["forget"], _FORGET_AFTER * ttl)
+                return {partition for (partition,) in rows}, await _state(connection)
+
+            extended, state = await self._transaction(extend)
+            self._leases.end({each.partition for each in tenures} - extended)
+        return state
+
+    async def claim(self, partitions: Collection[int], ttl: int) -> frozenset[int]:
+        node = self._number()
+        async with self._leases.changing:
+            wanted = frozenset(partitions) - self.held
+            await self._to_notices().listen(dict.fromkeys(map(self._channels.partition, wanted), self._on_messages))
+            rows = await self._fetch(SQL["claim"], list(wanted), node, ttl)
+            for partition, epoch in rows:
+                self._leases.begin(partition, epoch)
+        await self._ignore(wanted - self.held)
+        return frozenset(partition for partition, _ in rows)
+
+    async def release(self, partitions: Collection[int]) -> None:
+        node = self._number()
+        async with self._leases.changing:
+            mine = self.held.intersection(partitions)
+            self._leases.end(mine)
+            if mine:
+                await self._fetch(SQL["release"], list(mine), node)
+                await self._tell(self._channels.nodes)
+        await self._ignore(mine)
+
+    async def leave(self) -> None:
+        node = self._leases.node
+        if node is None:
+            return
+        async with self._leases.changing:
+            mine = self.held
+            self._leases.end(mine)
+            self._leases.node = None
+
+            async def leave(connection: Connection) -> None:
+                await connection.execute(SQL["release"], list(mine), node)
+                await connection.execute(SQL["give_back"], node)
+                await connection.execute(SQL["leave"], node)
+                await connection.execute(SQL["notify"], [self._channels.nodes, self._channels.activities])
+
+            await self._transaction(leave)
+        await self._ignore(mine)
+        await self._to_notices().unlisten([self._channels.nodes, self._channels.activities, self._channels.node(node)])
+        self._listener = None
+
+    async def state(self) -> ClusterState:
+        return await self._transaction(_state)
+
+    async def close(self) -> None:
+        if self._writer is not None:
+            await self._writer.finish()
+        if self._pool is not None:
+            try:
+                await self._leave_quietly()
+            finally:
+                await super().close()
+
+    async def _leave_quietly(self) -> None:
+        with contextlib.suppress(StoreError):
+            await self.leave()
+
+    def _number(self) -> int:
+        if self._leases.node is None:
+            raise StoreUnavailableError(f"{self.where}: this is no node (any more); it must join first.")
+        return self._leases.node
+
+    async def _tell(self, channel: str) -> None:
+        await self._fetch(SQL["notify"], [channel])
+
+    async def _ignore(self, partitions: Collection[int]) -> None:
+        if partitions:
+            await self._to_notices().unlisten([self._channels.partition(each) for each in partitions])
+
+    # Notices
+
+    def _on_messages(self, _payload: str) -> None:
+        if self._listener is not None:
+            self._listener.on_messages()
+
+    def _on_activities(self, _payload: str) -> None:
+        if self._listener is not None:
+            self._listener.on_activities()
+
+    def _on_nodes(self, _payload: str) -> None:
+        if self._listener is not None:
+            self._listener.on_change()
+
+    def _on_reply(self, payload: str) -> None:
+        """Without a payload it is only said that there may be something; `_poll` has looked."""
+        reply = self._replies.take(payload) if payload else None
+        if reply is not None and self._listener is not None:
+            self._listener.on_reply(*reply)
+
+    def _on_gap(self) -> None:
+        super()._on_gap()
+        self._replies.forget()
+        if self._listener is not None:
+            self._listener.on_gap()
+
+    async def _poll(self) -> None:
+        await super()._poll()
+        node = self._leases.node
+        if node is not None and self._listener is not None:
+            for _, request, data in sorted(await self._fetch(SQL["take_replies"], node)):
+                self._listener.on_reply(request, data)
+
+
+async def _state(connection: Connection) -> ClusterState:
+    nodes = await connection.fetch(SQL["nodes"])
+    leases = await connection.fetch(SQL["leases"])
+    inbox = await connection.fetch(SQL["inbox_counts"])
+    offered = await connection.fetchval(SQL["offered_count"])
+    return ClusterState(
+        nodes=[
+            Node(
+                number=number,
+                name=name,
+                role=NodeRole(role),
+                joined_at=joined_at,
+                seen_at=seen_at,
+                load=msgspec.json.decode(load, type=NodeLoad),
+            )
+            for number, name, role, joined_at, seen_at, load in nodes
+        ],
+        leases=[Lease(*row) for row in leases],
+        inbox=dict(map(tuple, inbox)),
+        offered=offered,
+    )

@@ -1,0 +1,321 @@
+"""`PostgresStore`: the verbs of `Store` and `SharedStore` on one schema of a PostgreSQL database.
+
+Commits go through the writer's connection, everything else through a pool. What only the owner asks for waits until a lost
+connection of the writer can change nothing any more.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from bide.model.commit import Batch, Turn
+from bide.model.failure import FailureDetails
+from bide.model.instance import ENDED, DeadLetter, DeadLetterReason, InstanceRow, OrchestrationRuntimeStatus, Wait
+from bide.model.names import event_key
+from bide.model.partitions import partition_of, partition_of_iid
+from bide.store.base import Due, InstanceFilter, Loaded, Page, StatusRecord, parse_token
+from bide.store.postgres.activities import PostgresActivities
+from bide.store.postgres.batch import statement, stored_event_id
+from bide.store.postgres.connection import driver_errors
+from bide.store.postgres.queues import PostgresQueues
+from bide.store.postgres.settings import PostgresSettings
+
+ROW = (
+    "i.iid, i.id, i.name, i.status, i.created_at, i.execution_id, i.generation, i.version, i.parent_instance_id, i.tags, "
+    "i.start_at, i.ended_at, i.next_timer_at, i.is_active, i.output, i.custom_status, i.failure, i.buffered"
+)
+"""The columns that `row_of` reads."""
+_UPDATED_AT = "(SELECT at FROM history WHERE partition = i.partition AND iid = i.iid ORDER BY seq DESC LIMIT 1)"
+_RECORD = f"""{ROW},
+    (SELECT data FROM history WHERE partition = i.partition AND iid = i.iid ORDER BY seq LIMIT 1),
+    {_UPDATED_AT}"""
+_IS_ENTITY = "(i.id >= '@' AND i.id < 'A')"
+_ENDED = ", ".join(str(int(status)) for status in sorted(ENDED))
+
+_LOAD = f"""
+    SELECT {ROW}, h.seqs, h.ats, h.datas, a.task_ids
+    FROM unnest($1::integer[], $2::text[]) AS wanted (partition, id)
+    JOIN instances AS i ON i.partition = wanted.partition AND i.id = wanted.id
+    LEFT JOIN LATERAL (
+        SELECT array_agg(seq ORDER BY seq) AS seqs, array_agg(at ORDER BY seq) AS ats, array_agg(data ORDER BY seq) AS datas
+        FROM history WHERE partition = i.partition AND iid = i.iid
+    ) AS h ON i.status NOT IN ({_ENDED})
+    LEFT JOIN LATERAL (
+        SELECT array_agg(task_id) AS task_ids
+        FROM activities WHERE partition = i.partition AND iid = i.iid AND execution_id = i.execution_id
+    ) AS a ON i.is_active
+"""
+_DUE = """
+    SELECT next.id, next.next_timer_at FROM unnest($1::integer[]) AS held (partition) CROSS JOIN LATERAL (
+        SELECT id, next_timer_at, iid FROM instances WHERE partition = held.partition AND next_timer_at IS NOT NULL
+        ORDER BY next_timer_at, iid LIMIT $2::bigint
+    ) AS next ORDER BY next.next_timer_at, next.iid LIMIT $2::bigint
+"""
+_ACTIVE = """
+    SELECT next.iid, next.id FROM unnest($1::integer[]) AS held (partition) CROSS JOIN LATERAL (
+        SELECT iid, id FROM instances WHERE partition = held.partition AND is_active AND iid > $2 ORDER BY iid LIMIT $3::bigint
+    ) AS next ORDER BY next.iid LIMIT $3::bigint
+"""
+
+_FEW = 1000
+_LAST = "\U0010ffff"
+"""Sorts after every character that an id may have."""
+
+
+class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
+    """See `SharedStore`; `bide.store.postgres.options` tells how `url` is read."""
+
+    # The owning partitions
+
+    def new_iid(self, instance_id: str) -> int:
+        [tenure] = self._leases.of([partition_of(instance_id, self._partitions)])
+        return tenure.new_iid()
+
+    async def load(self, instance_ids: Sequence[str]) -> list[Loaded]:
+        rows = await self._own(_LOAD, [partition_of(each, self._partitions) for each in instance_ids], instance_ids)
+        return [_loaded(row) for row in rows]
+
+    async def seen_event_ids(self, pairs: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
+        stored = {(iid, stored_event_id(event_id)): (iid, event_id) for iid, event_id in pairs}
+        rows = await self._own(
+            "SELECT e.iid, e.event_id FROM unnest($1::integer[], $2::bigint[], $3::text[]) AS p (partition, iid, event_id) "
+            "JOIN event_ids AS e ON e.partition = p.partition AND e.iid = p.iid AND e.event_id = p.event_id",
+            [partition_of_iid(iid) for iid, _ in stored],
+            [iid for iid, _ in stored],
+            [event_id for _, event_id in stored],
+        )
+        return {stored[iid, event_id] for iid, event_id in rows}
+
+    def commit(self, batch: Batch) -> Awaitable[None]:
+        if self._writer is None:
+            closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            closed.set_exception(self._closed())
+            return closed
+        return self._writer.submit(statement(batch, self._leases.held, self._channels, polls=not self.options.listens))
+
+    async def due(self, now: int, limit: int) -> Due:
+        rows = await self._own(_DUE, list(self.held), limit + 1)
+        due = [instance_id for instance_id, at in rows if at <= now][:limit]
+        return Due(due, rows[len(due)][1] if len(rows) > len(due) else None)
+
+    async def active(self, after_iid: int, limit: int) -> list[tuple[int, str]]:
+        return [tuple(row) for row in await self._own(_ACTIVE, list(self.held), after_iid, limit)]
+
+    async def inbox(self, limit: int | None = None) -> list[tuple[int, bytes]]:
+        sql = "SELECT key, data FROM inbox WHERE partition = ANY($1::integer[]) ORDER BY key LIMIT $2"
+        return [tuple(row) for row in await self._own(sql, list(self.held), limit)]
+
+    async def _own(self, sql: str, *values: Any) -> list[Any]:
+        """Read what only the owner changes: not before a lost connection of ours can change it no more."""
+        if self._writer is None:
+            raise self._closed()
+        await self._writer.settle()
+        return await self._fetch(sql, *values)
+
+    # Queries
+
+    async def get(self, instance_id: str) -> StatusRecord | None:
+        rows = await self._fetch(
+            f"SELECT {_RECORD} FROM instances AS i WHERE i.partition = $1 AND i.id = $2", *self._place(instance_id)
+        )
+        return _record(rows[0]) if rows else None
+
+    def _place(self, instance_id: str) -> tuple[int, str]:
+        with driver_errors(self.where):
+            return partition_of(instance_id, self._partitions or 1), instance_id
+
+    async def query(self, where: InstanceFilter, *, limit: int = 100, token: str | None = None) -> Page[StatusRecord]:
+        conditions = _conditions(where)
+        for condition, values in await self._selective(where):
+            conditions.add(condition, *values)
+        if token is not None:
+            conditions.add("(i.created_at, i.iid) < (?, ?)", *parse_token(token, 2))
+        newest = conditions.page(where.statuses, limit + 1)
+        rows = await self._fetch(
+            f"WITH page AS MATERIALIZED ({newest}) SELECT {_RECORD} "
+            "FROM page JOIN instances AS i ON i.partition = page.partition AND i.iid = page.iid "
+            "ORDER BY i.created_at DESC, i.iid DESC",
+            *conditions.values,
+        )
+        return Page(
+            [_record(row) for row in rows[:limit]],
+            f"{rows[limit - 1][4]}.{rows[limit - 1][0]}" if len(rows) > limit else None,
+        )
+
+    async def _selective(self, where: InstanceFilter) -> list[tuple[str, tuple[Any, ...]]]:
+        """Conditions that an index answers. What many rows meet is found sooner by looking through the newest.
+
+        An expression such as `i.ended_at + 0` keeps PostgreSQL from using an index, and then sorting all that it finds there.
+        """
+        found: list[tuple[str, tuple[Any, ...]]] = []
+        if where.id_prefix is not None:
+            bounds = (where.id_prefix, where.id_prefix + _LAST)
+            parts = list(range(self._partitions))
+            few = await self._are_few("instances WHERE partition = ANY($1) AND id >= $2 AND id < $3", parts, *bounds)
+            found.append(
+                ("i.partition = ANY(?) AND i.id >= ? AND i.id < ?", (parts, *bounds))
+                if few
+                else ("i.id || '' >= ? AND i.id || '' < ?", bounds)
+            )
+        if where.waiting_for is not None:
+            key = (event_key(where.waiting_for),)
+            few = await self._are_few("waits WHERE key = $1", *key)
+            found.append(
+                ("(i.partition, i.iid) IN (SELECT partition, iid FROM waits WHERE key = ?)", key)
+                if few
+                else (
+                    "EXISTS (SELECT 1 FROM waits WHERE partition = i.partition AND iid = i.iid AND key || '' = ?)",
+                    key,
+                )
+            )
+        if where.ended_before is not None:
+            few = await self._are_few("instances WHERE ended_at < $1", where.ended_before)
+            found.append((f"i.ended_at{'' if few else ' + 0'} < ?", (where.ended_before,)))
+        return found
+
+    async def _are_few(self, rows: str, *values: Any) -> bool:
+        [(count,)] = await self._fetch(f"SELECT count(*) FROM (SELECT 1 FROM {rows} LIMIT {_FEW}) AS found", *values)
+        return bool(count < _FEW)
+
+    async def turns(self, instance_id: str) -> list[Turn]:
+        rows = await self._fetch(
+            "SELECT h.seq, h.at, h.data FROM instances AS i JOIN history AS h ON h.partition = i.partition AND h.iid = i.iid "
+            "WHERE i.partition = $1 AND i.id = $2 ORDER BY h.seq",
+            *self._place(instance_id),
+        )
+        return [Turn(*row) for row in rows]
+
+    async def waits(
+        self,
+        *,
+        instance_id: str | None = None,
+        name: str | None = None,
+        limit: int = 100,
+        token: str | None = None,
+    ) -> Page[Wait]:
+        where = Conditions()
+        if instance_id is not None:
+            where.add("i.partition = ? AND i.id = ?", *self._place(instance_id))
+        if name is not None:
+            where.add("w.key = ?", event_key(name))
+        if token is not None:
+            where.add("(w.since, w.iid, w.number) > (?, ?, ?)", *parse_token(token, 3))
+        rows = await self._fetch(
+            "SELECT w.since, w.iid, w.number, i.id, w.name, w.deadline, w.type "
+            "FROM waits AS w JOIN instances AS i ON i.partition = w.partition AND i.iid = w.iid "
+            f"WHERE {where} ORDER BY w.since, w.iid, w.number LIMIT {limit + 1:d}",
+            *where.values,
+        )
+        items = [Wait(row[3], row[2], row[4], row[0], row[5], row[6]) for row in rows[:limit]]
+        return Page(items, ".".join(map(str, rows[limit - 1][:3])) if len(rows) > limit else None)
+
+    async def dead_letters(
+        self, *, instance_id: str | None = None, limit: int = 100, token: str | None = None
+    ) -> Page[DeadLetter]:
+        where = Conditions()
+        if instance_id is not None:
+            where.add("instance_id = ?", instance_id)
+        if token is not None:
+            where.add("number < ?", *parse_token(token, 1))
+        rows = await self._fetch(
+            "SELECT number, instance_id, name, input, event_id, raised_at, recorded_at, reason FROM dead_letters "
+            f"WHERE {where} ORDER BY number DESC LIMIT {limit + 1:d}",
+            *where.values,
+        )
+        items = [_dead_letter(row) for row in rows[:limit]]
+        return Page(items, str(rows[limit - 1][0]) if len(rows) > limit else None)
+
+    async def children(self, instance_ids: Sequence[str]) -> list[str]:
+        rows = await self._fetch("SELECT id FROM instances WHERE parent_instance_id = ANY($1::text[])", instance_ids)
+        return [instance_id for (instance_id,) in rows]
+
+    async def expire_dead_letters(self, before: int) -> int:
+        [(count,)] = await self._fetch(
+            "WITH old AS (DELETE FROM dead_letters WHERE recorded_at < $1 RETURNING 1) SELECT count(*) FROM old", before
+        )
+        return int(count)
+
+
+class Conditions:
+    """SQL conditions joined by "and", and their values: `?` stands for one."""
+
+    def __init__(self) -> None:
+        self._conditions = ["true"]
+        self.values: list[Any] = []
+
+    def add(self, condition: str, *values: Any) -> None:
+        for value in values:
+            self.values.append(value)
+            condition = condition.replace("?", f"${len(self.values)}", 1)
+        self._conditions.append(condition)
+
+    def __str__(self) -> str:
+        return " AND ".join(self._conditions)
+
+    def page(self, statuses: Iterable[int] | None, limit: int) -> str:
+        """SQL for the keys of the newest instances; of each status by itself, because only so an index has them in order."""
+        order = f"ORDER BY i.created_at DESC, i.iid DESC LIMIT {limit:d}"
+        one = f"SELECT i.partition, i.iid, i.created_at FROM instances AS i WHERE {self}"
+        if statuses is None:
+            return f"{one} {order}"
+        each = [f"({one} AND i.status = {status:d} {order})" for status in statuses] or [f"({one} AND false)"]
+        return f"SELECT * FROM ({' UNION ALL '.join(each)}) AS i {order}"
+
+
+def _conditions(where: InstanceFilter) -> Conditions:
+    """All but those of `_selective`, and the statuses."""
+    found = Conditions()
+    found.add(_IS_ENTITY if where.entities else f"NOT {_IS_ENTITY}")
+    if where.created_from is not None:
+        found.add("i.created_at >= ?", where.created_from)
+    if where.created_to is not None:
+        found.add("i.created_at <= ?", where.created_to)
+    if where.updated_from is not None:
+        found.add(f"{_UPDATED_AT} >= ?", where.updated_from)
+    if where.updated_to is not None:
+        found.add(f"{_UPDATED_AT} <= ?", where.updated_to)
+    if where.name is not None:
+        found.add("i.name = ?", where.name)
+    return found
+
+
+def row_of(columns: Sequence[Any]) -> InstanceRow:
+    return InstanceRow(
+        iid=columns[0],
+        instance_id=columns[1],
+        name=columns[2],
+        status=OrchestrationRuntimeStatus(columns[3]),
+        created_at=columns[4],
+        execution_id=columns[5],
+        generation=columns[6],
+        version=columns[7],
+        parent_instance_id=columns[8],
+        tags=_decode(columns[9], dict[str, str]),
+        start_at=columns[10],
+        ended_at=columns[11],
+        next_timer_at=columns[12],
+        is_active=columns[13],
+        output=columns[14],
+        custom_status=columns[15],
+        failure=_decode(columns[16], FailureDetails),
+        buffered=_decode(columns[17], dict[str, int]),
+    )
+
+
+def _decode(text: str | None, into: Any) -> Any:
+    return None if text is None else msgspec.json.decode(text, type=into)
+
+
+def _loaded(columns: Sequence[Any]) -> Loaded:
+    turns = zip(columns[18] or (), columns[19] or (), columns[20] or (), strict=True)
+    return Loaded(row_of(columns), [Turn(*turn) for turn in turns], frozenset(columns[21] or ()))
+
+
+def _dead_letter(row: Sequence[Any]) -> DeadLetter:
+    return DeadLetter(row[1], row[2], row[3], row[4], row[5], row[6], DeadLetterReason(row[7]))
+
+
+def _record(columns: Sequence[Any]) -> StatusRecord:
+    return StatusRecord(row_of(columns), columns[18], columns[19])
