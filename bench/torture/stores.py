@@ -1,0 +1,65 @@
+"""The store under torture, as seen from outside while nobody has it open."""
+
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Protocol
+
+from bide.core.invariants import problems
+from bide.store.sqlite import check, upgrade
+
+
+class StoreUnderTest(Protocol):
+    """What the driver needs of a store besides its URL."""
+
+    url: str
+
+    def check(self) -> list[str]:
+        """What does not agree with itself. Changes nothing: the next hub must find what the last one left."""
+        ...
+
+    def downgrade(self) -> None:
+        """Give it the first schema again, as if an old version had written what is in it."""
+        ...
+
+    def keep(self, folder: Path) -> None:
+        """Copy it into a folder, for whoever looks for the reason of a violation."""
+        ...
+
+
+class SqliteFiles:
+    """A database file and its log."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.url = f"sqlite:///{path}"
+
+    @property
+    def log_bytes(self) -> int:
+        log = Path(f"{self.path}-wal")
+        return log.stat().st_size if log.exists() else 0
+
+    def check(self) -> list[str]:
+        """Check a copy: opening the files themselves would do what the next hub is there to do."""
+        if not self.path.exists():
+            return []
+        with tempfile.TemporaryDirectory(dir=self.path.parent) as folder:
+            self.keep(Path(folder))
+            copy = Path(folder) / self.path.name
+            upgrade(copy)  # whoever died in a migration has left the old schema
+            report = check(copy, problems)
+        return [f"{each.table}: {each.key}: {each.problem}" for each in report.violations]
+
+    def downgrade(self) -> None:
+        """Undo the second migration; nothing in the torture uses its tables."""
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as database:
+            database.executescript(
+                "BEGIN; DROP TABLE queue_messages; DROP TABLE settings; PRAGMA user_version = 1; COMMIT;"
+            )
+
+    def keep(self, folder: Path) -> None:
+        for file in (self.path, Path(f"{self.path}-wal")):
+            if file.exists():
+                shutil.copy(file, folder)
