@@ -63,6 +63,8 @@ def main() -> int:
         print(f"{report.deaths[death]:6}  {death}")
     for kind, count in report.stories.most_common():
         print(f"{count:6}  stories: {kind}")
+    left = report.taken_up
+    print(f"{left['messages']} messages and {left['activities']} instances with activities were left to take up")
     print(
         f"{report.rounds} rounds, {driver.journal.accepted} requests accepted, {driver.journal.lost} without an answer, "
         f"{report.stories.total()} stories, {len(report.violations)} violations (seed {seed})"

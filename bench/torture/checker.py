@@ -61,7 +61,7 @@ def _deeds(story: Story) -> Iterator[str]:
 
 
 def _may_be_refused(deed: Deed, story: Story) -> str | None:
-    return "InstanceEndedError" if story.kind == "stream" and deed is story.deeds[-1] else None
+    return "InstanceEndedError" if story.kind in {"stream", "flood"} and deed is story.deeds[-1] else None
 
 
 def _completed(instance_id: str, seen: Seen) -> Any:
@@ -253,6 +253,7 @@ def _doomed(story: Story, seen: Seen) -> Iterator[str]:
 
 _CHECKS: dict[str, Callable[[Story, Seen], Iterator[str]]] = {
     "stream": _stream,
+    "flood": _stream,
     "gates": _gates,
     "race": _race,
     "nap": _nap,

@@ -58,11 +58,12 @@ _MOST_VIOLATIONS = 20
 
 @dataclass
 class Report:
-    """What has happened so far; `deaths` counts those that came as they should."""
+    """What has happened so far; `deaths` counts those that came as they should, `taken_up` what they had left undone."""
 
     rounds: int = 0
     deaths: Counter[Death] = field(default_factory=Counter)
     stories: Counter[str] = field(default_factory=Counter)
+    taken_up: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
 
 
@@ -130,7 +131,9 @@ class Driver:
         self.journal.note("death", [death, code])
         self.report.rounds += 1
         self._found(f"after {death}: the hub said: {line}" for line in hub.complaints())
-        self._found(f"after {death}: {problem}" for problem in self.store.check())
+        left = self.store.check()
+        self.report.taken_up.update(messages=left.messages, activities=left.active)
+        self._found(f"after {death}: {problem}" for problem in left.violations)
         if self._on_round is not None:
             self._on_round(self.report)
 
@@ -210,7 +213,7 @@ class Driver:
             await hub.kill()
             await self._connection.down(hub.url)
         self._found(f"at the end: the hub said: {line}" for line in hub.complaints())
-        self._found(f"at the end: {problem}" for problem in self.store.check())
+        self._found(f"at the end: {problem}" for problem in self.store.check().violations)
 
     # Stories
 

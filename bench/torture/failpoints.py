@@ -32,6 +32,7 @@ class Failpoint(StrEnum):
     INSIDE_COMMIT = "inside-commit"
     TORN_LOG = "torn-log"
     AFTER_COMMIT = "after-commit"
+    UNDELIVERED = "undelivered"
     BEFORE_EFFECT = "before-effect"
     ANSWERED = "answered"
     ACTIVITY_DONE = "activity-done"
@@ -60,6 +61,7 @@ ABOUT: dict[Failpoint, str] = {
     Failpoint.INSIDE_COMMIT: "some of the statements of a transaction are executed",
     Failpoint.TORN_LOG: "a page of the write-ahead log, or of the database, is half written (SIGXFSZ)",
     Failpoint.AFTER_COMMIT: "a batch is on the disk, nobody has been told",
+    Failpoint.UNDELIVERED: "messages between instances are on the disk, and not delivered",
     Failpoint.BEFORE_EFFECT: "a batch is on the disk, an activity is about to start, answers are not sent",
     Failpoint.ANSWERED: "callers have their answers, activities have not started",
     Failpoint.ACTIVITY_DONE: "an activity has run, its result is not stored",
@@ -161,19 +163,21 @@ class DeadlyStore(_Base):
         self._rng = rng
 
     def commit(self, batch: Batch) -> Awaitable[None]:
-        reach, is_purge = self._trap.reach, any(commit.purge for commit in batch.commits)
+        reach = self._trap.reach
         if self._trap.is_sprung(Failpoint.TORN_LOG):
             self._tear()
         reach(Failpoint.BEFORE_COMMIT)
-        if is_purge:
+        if _purges(batch):
             reach(Failpoint.BEFORE_PURGE)
         done = asyncio.ensure_future(self._store.commit(batch))
-        done.add_done_callback(lambda _: self._committed(is_purge=is_purge))  # runs before the engine's own
+        done.add_done_callback(lambda _: self._committed(batch))  # runs before the engine's own
         return done
 
-    def _committed(self, *, is_purge: bool) -> None:
+    def _committed(self, batch: Batch) -> None:
         self._trap.reach(Failpoint.AFTER_COMMIT)
-        if is_purge:
+        if batch.inbox_added:
+            self._trap.reach(Failpoint.UNDELIVERED)
+        if _purges(batch):
             self._trap.reach(Failpoint.AFTER_PURGE)
 
     def _tear(self) -> None:
@@ -201,6 +205,10 @@ class DeadlyStore(_Base):
 
         def __getattr__(self, name: str) -> object:
             return getattr(self._store, name)
+
+
+def _purges(batch: Batch) -> bool:
+    return any(commit.purge for commit in batch.commits)
 
 
 class DeadlyJobs:

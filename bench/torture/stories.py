@@ -17,6 +17,8 @@ from bide import IdReusePolicy, InstanceEndedError, InstanceExistsError, Instanc
 
 _LOOK_AGAIN_SECONDS = 0.02
 STOP = "stop"
+MORE_THAN_A_PASS = 300
+"""Messages between instances; those that a pass does not handle any more go into the inbox."""
 
 
 class Narrator:
@@ -145,7 +147,7 @@ async def stream(tell: Narrator) -> None:
                 await tell.resume(name)
             case "relay":
                 relays.append(f"{name}-relay{len(relays)}")
-                values = [f"{relays[-1]}:{number}" for number in range(rng.choice((1, 5, 150)))]
+                values = [f"{relays[-1]}:{number}" for number in range(rng.choice((1, 5, 40)))]
                 await tell.start("relay", relays[-1], [name, values])
             case "look":
                 await tell.look(name)
@@ -153,6 +155,17 @@ async def stream(tell: Narrator) -> None:
     await (tell.terminate(name) if rng.random() < 0.3 else tell.send(name, "n", STOP))
     await tell.ended(name)
     await tell.send_once(name, "n", next(numbers))
+
+
+async def flood(tell: Narrator) -> None:
+    """So many values at once from another instance that some must wait in the store."""
+    name = tell.story.name
+    await tell.start("stream", name)
+    await tell.start("relay", f"{name}-relay", [name, [f"relay:{number}" for number in range(MORE_THAN_A_PASS)]])
+    await tell.ended(f"{name}-relay")
+    await tell.send(name, "n", STOP)
+    await tell.ended(name)
+    await tell.send_once(name, "n", 0)
 
 
 async def gates(tell: Narrator) -> None:
@@ -230,6 +243,6 @@ async def doomed(tell: Narrator) -> None:
 
 
 PLOTS: dict[Plot, int] = {
-    stream: 8, gates: 2, race: 1, nap: 2, family: 2, ledger: 3, transfer: 2, doomed: 1,
+    stream: 8, flood: 1, gates: 2, race: 1, nap: 2, family: 2, ledger: 3, transfer: 2, doomed: 1,
 }  # fmt: skip
 """How often each is told, in relation to the others."""
