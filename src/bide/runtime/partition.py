@@ -311,6 +311,7 @@ class Partition:
                 envelopes = [] if self._is_closing else self._ours(self._take_internal(max(room, 0), work), work)
             self._store_leftovers(work)
             self._commit(work)
+            self._residents.release()
         except Exception as error:  # noqa: BLE001  (callers must be told, whatever it is)
             if not isinstance(error, StoreError):
                 self._set_aside(error)
