@@ -29,6 +29,19 @@ def parent(context):
     return (yield context.task_all(children))
 
 
+@app.orchestrator
+def relay(context):
+    target = context.get_input()
+    context.send_event(target, "n", 0)
+    yield context.wait_for_external_event("Go")
+    context.send_event(target, "n", 1)
+
+
+@app.orchestrator
+def collect(context):
+    return [(yield context.wait_for_external_event("n")), (yield context.wait_for_external_event("n"))]
+
+
 @pytest.fixture
 async def nodes():
     nodes = Nodes(app)
@@ -73,7 +86,7 @@ async def test_errors_come_back_as_they_are(nodes):
                 await hub.client.wait_for_completion(f"no-{instance_id}")
             with pytest.raises(bide.OrchestratorNotFoundError) as unknown:
                 await hub.client.start_new("aproval", instance_id)
-            assert unknown.value.known == ("approval", "parent")
+            assert unknown.value.known == tuple(sorted(app.orchestrators))
     await one.client.start_new("approval", "x")
     await two.client.terminate("x", "enough")
     for hub in (one, two):
@@ -133,6 +146,22 @@ async def test_what_is_raised_while_nobody_owns_the_instance_is_not_lost(nodes):
     assert (await other.client.wait_for_completion("x")).output == [1, 1]
     assert len(nodes.owned(other)) == 8
     assert one is not two
+
+
+async def test_what_one_instance_sends_another_stays_in_order_when_it_moves(nodes):
+    """From one node to another, while what it had sent before still waits for an owner of the receiver."""
+    one, two, three = await nodes.add(), await nodes.add(), await nodes.add()
+    relay, target = (next(f"i{n}" for n in range(100) if nodes.owner_of(f"i{n}") is owner) for owner in (two, three))
+    await one.client.start_new("collect", target)
+    await die(three)
+    nodes.hubs.remove(three)
+    await two.client.start_new("relay", relay, target)
+    await nodes.remove(two)
+    await one.client.raise_event(relay, "Go")
+    await nodes.settle()
+    assert len(nodes.cluster.inbox) == 2
+    await nodes.advance(20)
+    assert (await one.client.wait_for_completion(target)).output == [0, 1]
 
 
 async def test_a_node_that_was_away_too_long_cannot_write(nodes):

@@ -215,7 +215,10 @@ class Store(QueueStore, SettingStore, Protocol):
         ...
 
     async def inbox(self, limit: int | None = None) -> list[tuple[int, bytes]]:
-        """Messages that were added and not removed, by key; the first `limit` of them."""
+        """Messages that were added and not removed, in the order in which they were added, those of one batch by key.
+
+        The first `limit` of them.
+        """
         ...
 
     # Queries

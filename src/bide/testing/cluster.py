@@ -192,10 +192,8 @@ class MemoryNode(_Base):
 
     async def inbox(self, limit: int | None = None) -> list[tuple[int, bytes]]:
         await _take_a_while()
-        rows = sorted(
-            (key, data) for (partition, key), data in self._cluster.inbox.items() if partition in self._epochs
-        )
-        return rows[:limit]
+        inbox = self._cluster.inbox.items()
+        return [(key, data) for (partition, key), data in inbox if partition in self._epochs][:limit]
 
     # Commits
 
