@@ -56,21 +56,22 @@ class Membership(Access):
         node = self._number()
         async with self._leases.changing:
             tenures = self._leases.all()
-
-            async def extend(connection: Connection) -> tuple[set[int], ClusterState]:
-                text = msgspec.json.encode(load).decode()
-                await connection.execute(SQL["beat"], node, self._name, str(self._role), ttl, text)
-                rows = await connection.fetch(
-                    SQL["extend"], [each.partition for each in tenures], [each.epoch for each in tenures], node, ttl
-                )
-                if await connection.fetch(SQL["give_back"], None):
-                    await connection.fetch(SQL["notify"], [self._channels.activities])
-                await connection.execute(SQL["forget"], _FORGET_AFTER * ttl)
-                return {partition for (partition,) in rows}, await _state(connection)
-
-            extended, state = await self._transaction(extend)
+            rows = await self._fetch(
+                SQL["beat"],
+                node,
+                self._name,
+                str(self._role),
+                ttl,
+                msgspec.json.encode(load).decode(),
+                [each.partition for each in tenures],
+                [each.epoch for each in tenures],
+            )
+            extended = {partition for (partition,) in rows}
             self._leases.end({each.partition for each in tenures} - extended)
-        return state
+        if await self._fetch(SQL["give_back"], None):
+            await self._tell(self._channels.activities)
+        await self._fetch(SQL["forget"], _FORGET_AFTER * ttl)
+        return await self.state()
 
     async def claim(self, partitions: Collection[int], ttl: int) -> frozenset[int]:
         node = self._number()
@@ -101,14 +102,10 @@ class Membership(Access):
             mine = self.held
             self._leases.end(mine)
             self._leases.node = None
-
-            async def leave(connection: Connection) -> None:
-                await connection.execute(SQL["release"], list(mine), node)
-                await connection.execute(SQL["give_back"], node)
-                await connection.execute(SQL["leave"], node)
-                await connection.execute(SQL["notify"], [self._channels.nodes, self._channels.activities])
-
-            await self._transaction(leave)
+            await self._fetch(SQL["release"], list(mine), node)
+            await self._fetch(SQL["give_back"], node)
+            await self._fetch(SQL["leave"], node)
+            await self._fetch(SQL["notify"], [self._channels.nodes, self._channels.activities])
         await self._ignore(mine)
         await self._to_notices().unlisten([self._channels.nodes, self._channels.activities, self._channels.node(node)])
         self._listener = None

@@ -1,0 +1,51 @@
+"""What a node that hangs in the middle of a transaction does to others."""
+
+import asyncpg
+
+from bide.model.commit import Batch, Posted
+from bide.model.nodes import NodeLoad, NodeRole
+from bide.store.postgres import PostgresStore
+
+TTL = 6_000_000
+
+
+class Nobody:
+    """A listener who does not care."""
+
+    def __getattr__(self, name):
+        return lambda *_: None
+
+
+async def joined(url):
+    store = PostgresStore(url)
+    await store.open()
+    await store.join("n", NodeRole.ALL, TTL, Nobody())
+    return store
+
+
+async def test_a_claim_does_not_wait_for_whoever_hangs(postgres, schema):
+    """What he has locked is left for the next time, when the server has given him up; the rest is taken."""
+    store = await joined(postgres.url(schema, partitions=2))
+    hanging = await asyncpg.connect(postgres.url(schema).partition("?")[0])
+    try:
+        async with hanging.transaction():
+            await hanging.execute(f"SELECT * FROM {schema}.partitions WHERE partition = 0 FOR UPDATE")
+            assert await store.claim([0, 1], TTL) == {1}
+            await store.beat(TTL, NodeLoad())
+        assert await store.claim([0, 1], TTL) == {0}
+    finally:
+        await hanging.close()
+        await store.close()
+
+
+async def test_messages_are_read_in_the_order_in_which_they_came(postgres, schema):
+    """Whichever node has numbered them."""
+    store = await joined(postgres.url(schema, partitions=1))
+    try:
+        await store.claim([0], TTL)
+        for key in (2 << 40, 1 << 40, 3 << 40):
+            await store.commit(Batch(inbox_added=[Posted(0, key, b"m")]))
+        assert [key >> 40 for key, _ in await store.inbox()] == [2, 1, 3]
+        assert [key >> 40 for key, _ in await store.inbox(2)] == [2, 1]
+    finally:
+        await store.close()
