@@ -60,7 +60,7 @@ class Access:
         with driver_errors(self.where):
             self._pool = await asyncpg.create_pool(
                 options.dsn,
-                min_size=1,
+                min_size=0,  # to keep one, the driver would try by itself while the server is away, with a traceback in the log
                 max_size=options.pool,
                 init=self._init,
                 reset=_keep,
