@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.cluster.nodes import Nodes, die
+from tests.cluster.nodes import Nobody, Nodes, die
 
 import bide
 from bide.model.nodes import NodeRole
@@ -189,6 +189,26 @@ async def test_a_lost_notice_delays_and_loses_nothing(nodes):
     assert not raised.done()
     await nodes.advance(3)
     await raised
+    assert one is not two
+
+
+async def test_an_answer_that_was_missed_is_not_waited_for(nodes):
+    """The connection on which a node listens was lost: its callers may repeat their requests at once."""
+    one, two = await nodes.add(), await nodes.add()
+    await one.client.start_new("approval", "x")
+    other = nodes.other_than("x")
+    raised = asyncio.create_task(other.client.raise_event("x", "Approval", 1, event_id="e"))
+    while not nodes.cluster.inbox:
+        await asyncio.sleep(0)
+    owner, nodes.cluster.members[other.store._number].listener = nodes.owner_of("x"), Nobody()
+    await nodes.settle()
+    assert not raised.done()
+    nodes.cluster.members[other.store._number].listener = other._cluster
+    other._cluster.on_gap()
+    with pytest.raises(bide.StoreUnavailableError, match="repeat it"):
+        await raised
+    assert (await other.client.raise_event("x", "Approval", 1, event_id="e")).is_duplicate
+    assert (await owner.client.wait_for_completion("x")).output == [1, 1]
     assert one is not two
 
 
