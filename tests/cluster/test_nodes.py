@@ -6,7 +6,7 @@ import pytest
 from tests.cluster.nodes import Nobody, Nodes, die
 
 import bide
-from bide.model.nodes import NodeRole
+from bide.model.nodes import NodeLoad, NodeRole
 from bide.model.partitions import partition_of
 
 app = bide.App()
@@ -27,6 +27,11 @@ async def double(value):
 def parent(context):
     children = [context.call_sub_orchestrator("approval", instance_id=f"child-{n}") for n in range(8)]
     return (yield context.task_all(children))
+
+
+@app.orchestrator
+def mother(context):
+    return (yield context.call_sub_orchestrator("approval", instance_id=context.get_input()))
 
 
 @app.orchestrator
@@ -190,6 +195,21 @@ async def test_a_lost_notice_delays_and_loses_nothing(nodes):
     await nodes.advance(3)
     await raised
     assert one is not two
+
+
+async def test_a_partition_is_lost_before_the_node_has_taken_notice(nodes):
+    """A child that was to begin there begins at its new owner, and whoever starts an instance there hears no error."""
+    one, two = await nodes.add(), await nodes.add()
+    mine = [f"i{n}" for n in range(100) if nodes.owner_of(f"i{n}") is one]
+    mother, child = mine[0], next(each for each in mine if partition_of(each, 8) != partition_of(mine[0], 8))
+    nodes.cluster.leases[partition_of(child, 8)].expires_at = 0
+    assert await two.store.claim([partition_of(child, 8)], 6_000_000)
+    await two.partition.take_over([partition_of(child, 8)])
+    await one.store.beat(6_000_000, NodeLoad())  # the store knows it now, and the loop does not
+    await one.client.start_new("mother", mother, child)
+    await nodes.settle()
+    await two.client.raise_event(child, "Approval", 1)
+    assert (await asyncio.wait_for(one.client.wait_for_completion(mother), 5)).output == [1, 1]
 
 
 async def test_an_answer_that_was_missed_is_not_waited_for(nodes):

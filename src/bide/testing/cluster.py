@@ -138,7 +138,7 @@ class MemoryNode(_Base):
         self._failures = commits
 
     def lose_answers(self, commits: int) -> None:
-        """Write the next so many commits, and fail all the same: as when the connection is lost after the server has committed."""
+        """Write the next so many commits, and fail all the same, as when a connection is lost before the answer."""
         self._answers_lost = commits
 
     async def open(self) -> None:
@@ -153,6 +153,8 @@ class MemoryNode(_Base):
 
     def new_iid(self, instance_id: str) -> int:
         partition = partition_of(instance_id, self.partitions)
+        if partition not in self._epochs:
+            raise LeaseLostError(f"Partition {partition} is not held by this node.")
         self._counters[partition] = number = self._counters.get(partition, 0) + 1
         return make_iid(partition, self._epochs[partition], number)
 
