@@ -16,6 +16,7 @@ from bide.core.turn import Job
 from bide.model.commit import ActivityKey, OfferedActivity
 from bide.model.events import TaskScheduled
 from bide.model.messages import AnyMessage, TaskDone, TaskKind
+from bide.model.partitions import partition_of_iid
 from bide.runtime.jobs import JobKey, JobRunner
 from bide.runtime.passes import Pass
 from bide.runtime.residents import Residents
@@ -129,7 +130,10 @@ class Offers:
         self._jobs.start(activity.instance_id, activity.key.execution_id, _decoder.decode(activity.data))
 
     async def hold(self, residents: Residents, is_gone: Callable[[str], bool]) -> None:
-        """Note that we are running activities of instances that somebody else will handle from now on."""
+        """Note that we are running activities of instances that somebody else will handle from now on.
+
+        When their partition was lost, its new owner has started them again already, and there is nothing to note.
+        """
         running = [
             (job, task)
             for job, task in self._jobs.running
@@ -139,7 +143,7 @@ class Offers:
         held = {
             job: OfferedActivity(ActivityKey(iids[job[0]], job[1], job[2]), job[0], task.name, _encode(task))
             for job, task in running
-            if job[0] in iids
+            if job[0] in iids and partition_of_iid(iids[job[0]]) in self._store.held
         }
         if held:
             await self._store.hold_activities(list(held.values()), self._ttl)

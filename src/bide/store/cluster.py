@@ -110,7 +110,8 @@ class SharedStore(Store, Protocol):
     async def hold_activities(self, activities: Collection[OfferedActivity], ttl: int) -> None:
         """Note that this node is running these: whoever claims their partition must not start them again.
 
-        As if they had been offered, and claimed by this node. Those that are noted already are left as they are.
+        As if they had been offered, and claimed by this node. Those that are noted already are left as they are. Raises
+        `LeaseLostError` when somebody has claimed one of their partitions already.
         """
         ...
 

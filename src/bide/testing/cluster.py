@@ -402,5 +402,8 @@ class MemoryNode(_Base):
 
     async def hold_activities(self, activities: Collection[OfferedActivity], ttl: int) -> None:
         expires_at = self._cluster.clock.now() + ttl
+        lost = {partition_of_iid(activity.key.iid) for activity in activities} - self._epochs.keys()
+        if lost:
+            raise LeaseLostError(f"Partitions {sorted(lost)} are not held by this node.")
         for activity in activities:
             self._cluster.activities.setdefault(activity.key, _Offered(activity, self._number, expires_at))
