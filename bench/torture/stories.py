@@ -241,7 +241,7 @@ async def ledger(tell: Narrator) -> None:
     await tell.ended(*tellers)
     expected = {deed.what for deed in tell.story.done("signal") if deed.outcome == "accepted"}
     expected.update(f"{teller}-{kind}{number}" for teller in tellers for kind in "sc" for number in range(count))
-    await tell.state_is(entity, lambda tokens: expected.issubset(tokens))
+    await tell.state_is(entity, expected.issubset)
 
 
 async def transfer(tell: Narrator) -> None:

@@ -72,6 +72,24 @@ class Server:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='{self.folder}'"
         self.run("pg_ctl", "-D", self.data, "-w", "-t", "30", "-l", self.folder / "log", "-o", options, "start")
 
+    def reload(self) -> None:
+        """Read the settings again that may change while it runs."""
+        self.run("pg_ctl", "-D", self.data, "reload")
+
+    def replicate(self) -> "Server":
+        """Start a standby that streams from this server, for `promote`."""
+        standby = Server(find_programs() or self._programs, {})
+        standby.run(
+            "pg_basebackup", "-h", "127.0.0.1", "-p", self.port, "-U", "bide", "-D", standby.data,
+            "-R", "-X", "stream", "-c", "fast", "--no-sync",
+        )  # fmt: skip
+        standby.start()
+        return standby
+
+    def promote(self) -> None:
+        """Become the primary."""
+        self.run("pg_ctl", "-D", self.data, "-w", "-t", "30", "promote")
+
     def stop(self, mode: str = "fast") -> None:
         """`immediate` is like a power failure."""
         if (self.data / "postmaster.pid").exists():

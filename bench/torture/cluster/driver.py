@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Self
 
 from bench.torture.cluster.database import Database
 from bench.torture.cluster.node import Node
@@ -44,7 +45,7 @@ class Cluster:
         self._lanes = Lanes(lanes, self._connection, folder, self._rng, self._found)
         self._lives = 0
 
-    async def __aenter__(self) -> "Cluster":
+    async def __aenter__(self) -> Self:
         self._lanes.start()
         return self
 

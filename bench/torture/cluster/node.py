@@ -28,14 +28,13 @@ class Node:
         self._drain: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(
-        cls, name: str, folder: Path, arguments: list[str], env: Mapping[str, str] | None = None, *, log: str = "info"
-    ) -> "Node":
+    async def start(cls, name: str, folder: Path, arguments: list[str], env: Mapping[str, str] | None = None) -> "Node":
         """Run `bide serve` with these arguments, on a port of its own, until it serves; its log is a file in `folder`."""
         path = folder / f"{name}.log"
         with path.open("a") as stderr:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "bide", "serve", *arguments, "--port", "0", "--node", name, "--log-level", log, "--access-log",
+                sys.executable, "-m", "bide", "serve", *arguments, "--port", "0", "--node", name,
+                "--log-level", "info", "--access-log",
                 stdout=asyncio.subprocess.PIPE, stderr=stderr, cwd=_ROOT, env={**os.environ, **(env or {})},
             )  # fmt: skip
         node = cls(name, process, path)

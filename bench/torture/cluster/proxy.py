@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from typing import Self
 
 _AT_ONCE = 1 << 16
 _COMMITS = b"bide commits"
@@ -25,7 +26,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self.port = 0
 
-    async def __aenter__(self) -> "Proxy":
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self

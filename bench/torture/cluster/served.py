@@ -1,4 +1,4 @@
-"""The app under torture, as `bide serve bench.torture.cluster.served` loads it; BIDE_TORTURE_NOTES is the folder for its notes."""
+"""The app under torture, for `bide serve bench.torture.cluster.served`; BIDE_TORTURE_NOTES is the folder for its notes."""
 
 import os
 from pathlib import Path

@@ -97,7 +97,9 @@ class _Worker:
         self._since = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bide", *sys.argv[1:]],
-            env=dict(os.environ, **{name: str(each) for name, each in inherited.items()}, **{_NUMBER_MARK: str(self._number)}),
+            env=dict(
+                os.environ, **{name: str(each) for name, each in inherited.items()}, **{_NUMBER_MARK: str(self._number)}
+            ),
             pass_fds=list(inherited.values()),
             start_new_session=True,  # Ctrl-C is for the first process to pass on
         )

@@ -39,9 +39,8 @@ async def served(tmp_path, app_file, postgres, schema):
     yield node
     workers = children(node)
     await node.kill()
-    for pid in workers:
-        if Path(f"/proc/{pid}").exists():
-            os.kill(pid, signal.SIGKILL)
+    for pid in filter(is_alive, workers):
+        os.kill(pid, signal.SIGKILL)
 
 
 def children(node):
