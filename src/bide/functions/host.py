@@ -23,6 +23,7 @@ from bide.functions.queues import Listener, ReceivedMessage, open_listener, open
 from bide.functions.settings import resolve
 from bide.functions.timer_trigger import Timer
 from bide.functions.user_code import UserCode
+from bide.http.auth import Opens, key_check
 from bide.hub import Hub
 
 _log = logging.getLogger("bide.functions")
@@ -85,6 +86,15 @@ class FunctionHost:
         connect(None)
         if self._code is not None:
             self._code.close()
+
+    @property
+    def opens_management(self) -> Opens | None:
+        """What opens the management API: the key of its URLs, and with stored keys the master key; None: everybody here."""
+        keys, key = self.keys, self.key
+        if key is None:
+            return None
+        is_shown = key_check(key)
+        return lambda given: is_shown(given) | (keys is not None and keys.opens(given, "admin", ""))
 
     @contextlib.asynccontextmanager
     async def triggers(self) -> AsyncIterator[None]:

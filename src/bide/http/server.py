@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import signal
 import socket
@@ -13,6 +12,7 @@ from typing import Any
 import uvicorn
 
 from bide.errors import ConfigurationError
+from bide.http.auth import is_loopback
 
 DEFAULT_PORT = 7071
 """The port of the local Azure Functions tools."""
@@ -23,7 +23,7 @@ def listen(host: str, port: int, *, key: str | None) -> socket.socket:
 
     Raises `ConfigurationError` when the address is not this machine's own and there is no `key`, or cannot be had.
     """
-    if key is None and not is_loopback(host):
+    if not key and not is_loopback(host):
         raise ConfigurationError(
             f"{host} can be reached from elsewhere, so a key is needed: pass --key, or set BIDE_KEY. Or serve on 127.0.0.1."
         )
@@ -57,15 +57,6 @@ async def serve(
         logging.getLogger("uvicorn.access").setLevel(logging.INFO)  # whatever the level of the rest
     with listener:
         await _Server(config, on_started, on_stopping).serve(sockets=[listener])
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 class _Server(uvicorn.Server):
