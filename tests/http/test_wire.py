@@ -106,6 +106,15 @@ async def test_a_client_that_goes_away_has_raised_nothing(http, harness, sent):
     await harness.assert_waiting_for("g1", "Approval")
 
 
+async def test_no_long_poll_begins_while_the_server_stops(harness):
+    """It would hold the server up until the end of its patience."""
+    api = create_app(lambda: harness.client)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url=f"http://localhost{BASE}") as http:
+        await http.post("/orchestrators/gate/g1")
+        api.stop_waiting()
+        assert (await http.get("/instances/g1?waitForCompletion=55")).status_code == 202
+
+
 async def test_an_ended_instance_is_gone(http):
     """410 with an empty body for raise and terminate."""
     await http.post("orchestrators/gate/g1")

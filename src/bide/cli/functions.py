@@ -60,6 +60,7 @@ async def _serve(loaded: FunctionApp, hub: Hub, listener: socket.socket, options
         await serve(
             FunctionsAsgi(host, management, hub.asgi(opens=lambda _: True)),
             listener,
+            limits=options.limits,
             access_log=options.access_log,
             log_level=options.log_level or "warning",
             on_started=lambda _: _announce(host, url),

@@ -24,6 +24,7 @@ from bide.cli.exits import Exit
 from bide.cli.loading import load_app
 from bide.cli.target import default_store
 from bide.client.paths import BASE
+from bide.http.connections import Limits
 from bide.http.server import DEFAULT_PORT, listen, serve
 from bide.hub import Hub
 from bide.runtime.engine import DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_MAX_RESIDENT, DEFAULT_THREADS
@@ -42,6 +43,8 @@ def serve_app(
     store: Annotated[str | None, Parameter(env_var="BIDE_STORE")] = None,
     retention_days: float | None = None,
     max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
+    max_connections: Annotated[int, Parameter(validator=Number(gte=1))] = Limits.connections,
+    request_timeout: Annotated[float, Parameter(validator=Number(gt=0))] = Limits.seconds,
     activity_threads: int | None = None,
     replay_every_turn: bool = False,
     enable_auth: bool = False,
@@ -71,6 +74,11 @@ def serve_app(
         Remove instances that ended so many days ago, and dead letters of that age. Without it they are kept.
     max_payload_bytes
         Largest input, result or event data, as JSON.
+    max_connections
+        How many connections may be open. One that is idle, or slow to send its request, makes room for a new one; when
+        there is none, the new one is answered 503.
+    request_timeout
+        Seconds that the head of a request may take to arrive. The body may take longer while 8 KiB a second come.
     activity_threads
         How many plain functions, activities and entities, run at a time [32].
     replay_every_turn
@@ -98,6 +106,7 @@ def serve_app(
         host=host, port=port, hub=hub, key=key, store=store, max_payload_bytes=max_payload_bytes,
         retention=timedelta(days=retention_days) if retention_days is not None else None,
         activity_threads=activity_threads, max_resident=0 if replay_every_turn else DEFAULT_MAX_RESIDENT,
+        limits=Limits(max_connections, request_timeout),
         enable_auth=enable_auth, sdk=sdk, access_log=access_log, log_level=log_level,
     )  # fmt: skip
     if Path(app).is_dir():
@@ -124,6 +133,7 @@ class Options:
     retention: timedelta | None
     activity_threads: int | None
     max_resident: int
+    limits: Limits
     enable_auth: bool
     sdk: str = "own"
     access_log: bool
@@ -153,6 +163,7 @@ async def _serve(hub: Hub, app: App, listener: socket.socket, options: Options) 
         await serve(
             api,
             listener,
+            limits=options.limits,
             access_log=options.access_log,
             log_level=options.log_level or "warning",
             on_started=lambda actual: _announce(app, hub, f"http://{options.host}:{actual}", has_key=has_key),

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Self
 
+from bide.client.paths import HOSTED_RPC
 from bide.errors import BideError, ConfigurationError
 from bide.functions.durable.bridge import Bridge, binding_text, connect
 from bide.functions.function import Binding, Function
@@ -52,7 +53,7 @@ class FunctionHost:
         self.new_keys: dict[str, str] = {}
         self.problems: list[Problem] = [*loaded.problems, *self.routes.problems]
         self.key = key
-        self.rpc_path = f"/durabletask/{secrets.token_urlsafe(16)}"
+        self.rpc_path = f"{HOSTED_RPC}/{secrets.token_urlsafe(16)}"
         """The management API for the app's own clients, who have no key: the path itself is the secret."""
         self._origin = origin
         self._code: UserCode | None = None

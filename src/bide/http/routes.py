@@ -145,6 +145,8 @@ class Api:
 
     async def _wait(self, instance_id: str, seconds: float) -> OrchestrationStatus | None:
         """Wait for the end; None when it takes longer, or when this server is to stop."""
+        if self._is_stopping:
+            return None
         request = asyncio.current_task()
         assert request is not None
         self._long_polls.add(request)
