@@ -1,5 +1,6 @@
 """`Hub`: an app, a store and everything between them, running inside this process's event loop."""
 
+from collections.abc import Callable
 from typing import Any
 
 from bide.runtime.engine import Engine
@@ -24,13 +25,18 @@ class Hub(Engine):
     `retention` ended instances and dead letters older than that are removed. Nothing but speed depends on `max_resident`.
     """
 
-    def asgi(self, *, key: str | None = None) -> Any:
+    def asgi(self, *, key: str | None = None, opens: Callable[[str], bool] | None = None) -> Any:
         """Return an ASGI app with the HTTP API, to serve or to mount, also before the hub runs.
 
-        Requests need `key` when one is given; without one only those to localhost are answered.
+        Requests need `key` when one is given; without one only those to localhost are answered. Where more than one key is
+        good (while one is replaced by another), `opens` says which, and `key` is the one that management URLs show.
         """
         from bide.http.routes import create_app  # noqa: PLC0415  (only for those who serve)
 
         return create_app(
-            lambda: self.client, key=key, hub_name=self.name, max_body_bytes=self.max_payload_bytes + _BODY_MARGIN
+            lambda: self.client,
+            key=key,
+            opens=opens,
+            hub_name=self.name,
+            max_body_bytes=self.max_payload_bytes + _BODY_MARGIN,
         )
