@@ -7,6 +7,7 @@ from enum import IntEnum
 
 import msgspec
 
+from bide.errors import StoreCorruptError
 from bide.model.entities import EntityBatchResult, EntityRequest, TaskAddress
 from bide.model.failure import FailureDetails
 from bide.model.instance import IdReusePolicy
@@ -162,4 +163,10 @@ def encode_message(message: AnyMessage) -> bytes:
 
 
 def decode_message(data: bytes) -> AnyMessage:
-    return _decoder.decode(data)
+    """Raise `StoreCorruptError` when `data` is not a message."""
+    try:
+        return _decoder.decode(data)
+    except (ValueError, TypeError) as error:
+        raise StoreCorruptError(
+            f"A stored message cannot be read: {error}. 'bide db check' names it; restore a backup."
+        ) from error

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,7 +23,13 @@ from bide.client.base import (
     ResultPage,
     optional_datetime,
 )
-from bide.errors import InstanceNotFoundError, InstanceStateError, PayloadTooLargeError, StoreUnavailableError
+from bide.errors import (
+    InstanceNotFoundError,
+    InstanceStateError,
+    PayloadTooLargeError,
+    StoreCorruptError,
+    StoreUnavailableError,
+)
 from bide.model.clock import Clock, time_micros, to_datetime, to_micros
 from bide.model.codec import decode_payload, decode_turn, encode_payload
 from bide.model.commit import Turn
@@ -264,7 +270,7 @@ class LocalClient(Client):
         turns = await self._store.turns(instance_id)
         if not turns:
             raise InstanceNotFoundError(instance_id)
-        return tuple(_entries(turns))
+        return tuple(_entries(instance_id, turns))
 
     async def waits(
         self,
@@ -374,16 +380,28 @@ def _check_is_orchestration(instance_id: str) -> None:
         raise InstanceNotFoundError(instance_id)
 
 
+@contextlib.contextmanager
+def _named(instance_id: str) -> Iterator[None]:
+    """What is stored of an instance and cannot be read is damaged."""
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError, IndexError) as error:
+        raise StoreCorruptError(
+            f"What is stored of {instance_id!r} cannot be read: {error}. Restore a backup, or purge it with force."
+        ) from error
+
+
 def _entity_status(record: StatusRecord, *, fetch_state: bool) -> EntityStatus:
     row = record.row
-    summary = msgspec.json.decode(row.custom_status or "{}", type=EntitySummary)
-    return EntityStatus(
-        entity_id=EntityId.parse(row.instance_id),
-        state=decode_payload(row.output) if fetch_state else None,
-        last_operation_time=to_datetime(record.updated_at),
-        locked_by=summary.locked_by,
-        backlog=summary.backlog,
-    )
+    with _named(row.instance_id):
+        summary = msgspec.json.decode(row.custom_status or "{}", type=EntitySummary)
+        return EntityStatus(
+            entity_id=EntityId.parse(row.instance_id),
+            state=decode_payload(row.output) if fetch_state else None,
+            last_operation_time=to_datetime(record.updated_at),
+            locked_by=summary.locked_by,
+            backlog=summary.backlog,
+        )
 
 
 def _check_id(instance_id: str) -> str:
@@ -407,9 +425,11 @@ def _optional_micros(value: datetime | None) -> int | None:
 
 
 def _started(record: StatusRecord) -> ExecutionStarted:
-    started = decode_turn(record.started)[0]
-    assert isinstance(started, ExecutionStarted)
-    return started
+    with _named(record.row.instance_id):
+        started = decode_turn(record.started)[0]
+        if not isinstance(started, ExecutionStarted):
+            raise TypeError(f"its history begins with {started.event_type}")
+        return started
 
 
 def _status(
@@ -434,56 +454,60 @@ def _status_of(
     waits: tuple[OpenWait, ...] = (),
     history: tuple[HistoryEntry, ...] | None = None,
 ) -> OrchestrationStatus:
-    return OrchestrationStatus(
-        instance_id=row.instance_id,
-        name=row.name,
-        runtime_status=row.status,
-        created_time=to_datetime(row.created_at),
-        last_updated_time=to_datetime(updated_at),
-        input=decode_payload(input_),
-        output=decode_payload(row.output),
-        custom_status=decode_payload(row.custom_status),
-        failure=row.failure,
-        version=row.version,
-        tags=row.tags or {},
-        parent_instance_id=row.parent_instance_id,
-        generation=row.generation,
-        scheduled_start_time=optional_datetime(row.start_at),
-        waits=waits,
-        buffered=row.buffered or {},
-        history=history,
-    )
+    with _named(row.instance_id):
+        return OrchestrationStatus(
+            instance_id=row.instance_id,
+            name=row.name,
+            runtime_status=row.status,
+            created_time=to_datetime(row.created_at),
+            last_updated_time=to_datetime(updated_at),
+            input=decode_payload(input_),
+            output=decode_payload(row.output),
+            custom_status=decode_payload(row.custom_status),
+            failure=row.failure,
+            version=row.version,
+            tags=row.tags or {},
+            parent_instance_id=row.parent_instance_id,
+            generation=row.generation,
+            scheduled_start_time=optional_datetime(row.start_at),
+            waits=waits,
+            buffered=row.buffered or {},
+            history=history,
+        )
 
 
-def _entries(turns: list[Turn]) -> Iterable[HistoryEntry]:
-    for turn in turns:
-        timestamp = to_datetime(turn.at)
-        for event in decode_turn(turn.data):
-            if isinstance(event, OrchestratorStarted):
-                timestamp = to_datetime(event.timestamp)
-            yield HistoryEntry(turn.seq, timestamp, event)
+def _entries(instance_id: str, turns: list[Turn]) -> Iterable[HistoryEntry]:
+    with _named(instance_id):
+        for turn in turns:
+            timestamp = to_datetime(turn.at)
+            for event in decode_turn(turn.data):
+                if isinstance(event, OrchestratorStarted):
+                    timestamp = to_datetime(event.timestamp)
+                yield HistoryEntry(turn.seq, timestamp, event)
 
 
 def _open_wait(wait: Wait) -> OpenWait:
-    return OpenWait(
-        instance_id=wait.instance_id,
-        name=wait.name,
-        since=to_datetime(wait.since),
-        deadline=optional_datetime(wait.deadline),
-        type=wait.type,
-    )
+    with _named(wait.instance_id):
+        return OpenWait(
+            instance_id=wait.instance_id,
+            name=wait.name,
+            since=to_datetime(wait.since),
+            deadline=optional_datetime(wait.deadline),
+            type=wait.type,
+        )
 
 
 def _dead_event(letter: DeadLetter) -> DeadEvent:
-    return DeadEvent(
-        instance_id=letter.instance_id,
-        name=letter.name,
-        data=decode_payload(letter.input),
-        event_id=letter.event_id,
-        raised_at=to_datetime(letter.raised_at),
-        recorded_at=to_datetime(letter.recorded_at),
-        reason=letter.reason,
-    )
+    with _named(letter.instance_id):
+        return DeadEvent(
+            instance_id=letter.instance_id,
+            name=letter.name,
+            data=decode_payload(letter.input),
+            event_id=letter.event_id,
+            raised_at=to_datetime(letter.raised_at),
+            recorded_at=to_datetime(letter.recorded_at),
+            reason=letter.reason,
+        )
 
 
 def _cluster_status(state: ClusterState) -> ClusterStatus:

@@ -17,11 +17,11 @@ _LENGTH_BYTES = 4
 class Setup(msgspec.Struct, frozen=True):
     """The first thing that a worker hears: where it is, and what it may have to run.
 
-    `path` is the hub's `sys.path`, `levels` what its loggers are set to, `places` where the activities stand, by name, and
-    `limit` the largest result in bytes.
+    `path` is the hub's `sys.path` (bytes: it may hold any file name), `levels` what its loggers are set to, `places` where
+    the activities stand, by name, and `limit` the largest result in bytes.
     """
 
-    path: list[str]
+    path: list[bytes]
     levels: dict[str, int]
     places: dict[str, FunctionPlace]
     limit: int

@@ -56,7 +56,7 @@ class Worker:
         self._activities: dict[str, Activity] = {}
         self._executor = ActivityExecutor(self._activities, setup.limit)
         self._is_busy = False
-        sys.path[:] = setup.path
+        sys.path[:] = map(os.fsdecode, setup.path)
         _print_whole_lines()
         _log_to(channel, setup.levels)
         threading.Thread(target=self._end_with_the_hub, name="bide-hub-watcher", daemon=True).start()
