@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bench import growth, http, profile, workloads
+from bench import cluster, growth, http, profile, workloads
 from bench.limits import commits_per_second, fsync_ms
 
 WORKLOADS: dict[str, Callable[[Path], Awaitable[list[str]]]] = {
@@ -22,11 +22,13 @@ WORKLOADS: dict[str, Callable[[Path], Awaitable[list[str]]]] = {
     "W4-http": http.w4,
     "W5": workloads.w5,
     "W6": workloads.w6,
+    "postgres": cluster.postgres,
+    "cluster": cluster.cluster,
     "growth": growth.growth,
     "million": workloads.million,
     "profile": profile.profile,
 }
-_ON_REQUEST = {"growth", "million", "profile"}
+_ON_REQUEST = {"postgres", "cluster", "growth", "million", "profile"}
 
 
 def main() -> None:

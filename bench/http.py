@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-from bench.workloads import Lines, closed_loop, quantiles
+from bench.workloads import Lines, closed_loop, quantiles, url_of
 
 _BASE = "/runtime/webhooks/durabletask"
 
@@ -45,11 +45,12 @@ class Connection:
         assert status == 200, answer
 
 
-def served(folder: Path, name: str, connections: int) -> contextlib.AbstractAsyncContextManager[list[Connection]]:
+def served(
+    folder: Path, name: str, connections: int, *options: str
+) -> contextlib.AbstractAsyncContextManager[list[Connection]]:
     """Serve the benchmarks' app on a free port of 127.0.0.1, and connect."""
-    return running(
-        ["bide", "serve", "bench/app.py", "--port", "0", "--store", f"sqlite:///{folder}/{name}.db"], connections
-    )
+    command = ["bide", "serve", "bench/app.py", "--port", "0", "--store", url_of(folder, name), *options]
+    return running(command, connections)
 
 
 @contextlib.asynccontextmanager

@@ -71,7 +71,7 @@ async def w1_two(folder: Path) -> Lines:
     lines = []
     for count in (1, 2):
         names = [f"two-{count}-{number}" for number in range(count)]
-        processes = [await _start_alone(folder, name) for name in names]
+        processes = [await start_alone(folder, name) for name in names]
         for process in processes:
             assert process.stdout is not None
             await process.stdout.readline()  # it is ready
@@ -81,7 +81,7 @@ async def w1_two(folder: Path) -> Lines:
     return lines
 
 
-async def _start_alone(folder: Path, name: str) -> asyncio.subprocess.Process:
+async def start_alone(folder: Path, name: str) -> asyncio.subprocess.Process:
     code = f"from bench.workloads import run_alone; run_alone({str(folder)!r}, {name!r})"
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdin=pipe, stdout=pipe)
@@ -240,7 +240,15 @@ async def w6(folder: Path) -> Lines:
 
 
 def hub(folder: Path, name: str, **options: int) -> bide.Hub:
-    return bide.Hub(app, f"sqlite:///{folder}/{name}.db", **options)
+    return bide.Hub(app, url_of(folder, name), **options)
+
+
+def url_of(folder: Path, name: str) -> str:
+    """URL of the store of that name: a file, or a schema of the server that bench.cluster has started."""
+    server = os.environ.get("BENCH_POSTGRES")
+    if server is None:
+        return f"sqlite:///{folder}/{name}.db"
+    return f"{server}?schema=bench_{name.replace('-', '_')}"
 
 
 async def approve(client: bide.Client) -> None:
