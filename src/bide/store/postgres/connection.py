@@ -68,7 +68,9 @@ def connect_arguments(options: Options, duty: str) -> dict[str, Any]:
         "timeout": options.connect_timeout,
         "command_timeout": SILENCE_SECONDS,
         "max_cached_statement_lifetime": 0,
-        "server_settings": {} if "application_name" in options.session else {"application_name": f"bide {duty}"},
+        "server_settings": {}
+        if "application_name" in options.session
+        else {"application_name": f"bide {duty} {options.schema}"},
     }
     if "target_session_attrs" not in options.session:
         arguments["target_session_attrs"] = "read-write"  # a standby serves nobody here, also after a failover
