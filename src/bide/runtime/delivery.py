@@ -22,6 +22,7 @@ from bide.errors import (
     InstanceExistsError,
     InstanceNotFoundError,
     InstanceStateError,
+    LeaseLostError,
     OrchestratorNotFoundError,
 )
 from bide.model.clock import Clock
@@ -112,6 +113,8 @@ class Delivery:
                 envelope.answer = self._for_entity(message, instance, work)
             else:
                 envelope.answer = self._HANDLERS[type(message)](self, message, instance, work, envelope.answer)
+        except LeaseLostError:
+            raise  # the pass is tried again, by whoever owns the instance now
         except BideError as error:
             envelope.answer = error
             if type(message) is StartInstance and envelope.reply is None and message.parent_instance_id is None:

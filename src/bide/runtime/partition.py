@@ -214,13 +214,14 @@ class Partition:
         await done
 
     async def _carry_out(self) -> None:
-        """Do what was ordered. Nothing is being written now."""
+        """Do what was ordered. Nothing is being written now. What fails half-way is made good by beginning again."""
         order, done = self._orders.popleft()
         failure: StoreError | None = None
         try:
             await order()
         except StoreError as error:
             failure = error
+            self._fail(error)
         if done.cancelled():  # the hub is closing
             return
         if failure is None:
