@@ -36,7 +36,14 @@ def encode_turn(events: Sequence[HistoryEvent]) -> bytes:
 
 def decode_turn(data: bytes) -> list[HistoryEvent]:
     """Raise `msgspec.DecodeError` when `data` is not a turn."""
-    return _decoder.decode(data)
+    try:
+        return _decoder.decode(data)
+    except UNREADABLE as error:
+        raise msgspec.DecodeError(str(error)) from error
+
+
+UNREADABLE = (UnicodeDecodeError, RecursionError)
+"""What msgspec's decoders raise besides `DecodeError`: for text that is not UTF-8, and for what is nested too deep."""
 
 
 def encode_payload(value: Any, what: str = "The payload", limit: int | None = None) -> str | None:

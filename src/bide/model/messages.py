@@ -7,6 +7,7 @@ from enum import IntEnum
 
 import msgspec
 
+from bide.model.codec import UNREADABLE
 from bide.model.entities import EntityBatchResult, EntityRequest, TaskAddress
 from bide.model.failure import FailureDetails
 from bide.model.instance import IdReusePolicy
@@ -155,4 +156,8 @@ def encode_message(message: AnyMessage) -> bytes:
 
 
 def decode_message(data: bytes) -> AnyMessage:
-    return _decoder.decode(data)
+    """Raise `msgspec.DecodeError` when `data` is not a message."""
+    try:
+        return _decoder.decode(data)
+    except UNREADABLE as error:
+        raise msgspec.DecodeError(str(error)) from error

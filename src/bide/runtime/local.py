@@ -1,6 +1,7 @@
 """The client in the hub's own process: verbs become messages to the partition, or queries to the store."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from bide.client.base import (
     ResultPage,
     optional_datetime,
 )
-from bide.errors import InstanceNotFoundError, InstanceStateError, PayloadTooLargeError
+from bide.errors import InstanceNotFoundError, InstanceStateError, PayloadTooLargeError, StoreCorruptError
 from bide.model.clock import Clock, time_micros, to_datetime, to_micros
 from bide.model.codec import decode_payload, decode_turn, encode_payload
 from bide.model.commit import Turn
@@ -49,7 +50,10 @@ from bide.runtime.completions import Completions, Ended, LookAgain
 from bide.runtime.ids import IdSource
 from bide.runtime.partition import Partition
 from bide.runtime.queues import send
+from bide.runtime.residents import history_of, unreadable
 from bide.store.base import InstanceFilter, StatusRecord, Store
+
+_log = logging.getLogger("bide.client")
 
 _PURGED_AT_A_TIME = 200
 
@@ -138,7 +142,7 @@ class LocalClient(Client):
             waiting_for=waiting_for,
         )
         page = await self._store.query(where, limit=page_size, token=continuation_token)
-        items = tuple(_status(record, show_input=show_input) for record in page.items)
+        items = tuple(_listed(record, show_input=show_input) for record in page.items)
         return ResultPage(items, page.continuation_token)
 
     async def wait_for_completion(
@@ -237,7 +241,10 @@ class LocalClient(Client):
         turns = await self._store.turns(instance_id)
         if not turns:
             raise InstanceNotFoundError(instance_id)
-        return tuple(_entries(turns))
+        try:
+            return tuple(_entries(turns))
+        except (ValueError, OverflowError) as error:
+            raise unreadable(instance_id, error) from error
 
     async def waits(
         self,
@@ -377,9 +384,18 @@ def _optional_micros(value: datetime | None) -> int | None:
 
 
 def _started(record: StatusRecord) -> ExecutionStarted:
-    started = decode_turn(record.started)[0]
+    started = history_of(record.row.instance_id, [Turn(0, 0, record.started)])[0]
     assert isinstance(started, ExecutionStarted)
     return started
+
+
+def _listed(record: StatusRecord, *, show_input: bool) -> OrchestrationStatus:
+    """Show an instance in a list. One whose history cannot be read is shown without its input: the others are there too."""
+    try:
+        return _status(record, show_input=show_input)
+    except StoreCorruptError as error:
+        _log.error("%s", error)
+        return _status(record, show_input=False)
 
 
 def _status(
@@ -390,7 +406,10 @@ def _status(
     history: tuple[HistoryEntry, ...] | None = None,
 ) -> OrchestrationStatus:
     input_ = _started(record).input if show_input else None
-    return _status_of(record.row, input_, record.updated_at, waits, history)
+    try:
+        return _status_of(record.row, input_, record.updated_at, waits, history)
+    except ValueError as error:
+        raise unreadable(record.row.instance_id, error) from error
 
 
 def _ended_status(ended: Ended) -> OrchestrationStatus:

@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, TypeGuard
 
+import msgspec
+
 from bide.app import App
 from bide.errors import (
     BideError,
@@ -69,6 +71,7 @@ class Partition:
         self._mailbox: deque[Envelope] = deque()
         self._internal: deque[Envelope] = deque()  # from instance to instance; go first
         self._inbox = Inbox()
+        self._unusable: set[int] = set()  # keys of the inbox
         self._residents = Residents(app, store, limit=max_resident, is_running=self._is_running)
         self._delivery = Delivery(app, self._residents, clock, self._timers, self._inbox, self._internal)
         self._in_flight: deque[asyncio.Future[None]] = deque()
@@ -184,7 +187,7 @@ class Partition:
             self._commit(work)
         except Exception as error:  # noqa: BLE001  (callers must be told, whatever it is)
             if not isinstance(error, StoreError):
-                self._set_aside(error)
+                self._set_aside(error, work)
             delivered = set(map(id, work.envelopes))
             work.envelopes.extend(envelope for envelope in envelopes if id(envelope) not in delivered)
             self._give_up(work, error)
@@ -201,9 +204,15 @@ class Partition:
         if self._failed:
             raise StoreUnavailableError("An earlier commit failed.")
 
-    def _set_aside(self, error: Exception) -> None:
-        """Leave the instance at which the engine failed alone from now on: it would fail at it again, with all others."""
+    def _set_aside(self, error: Exception, work: Pass) -> None:
+        """Leave the instance at which the engine failed alone from now on: it would fail at it again, with all others.
+
+        So it would at a message of the inbox.
+        """
         instance_id = self._residents.at_work_on
+        self._unusable.update(
+            envelope.key for envelope in work.envelopes if envelope.key and envelope.message.instance_id == instance_id
+        )
         _log.error("the engine failed at instance %r; please report this", instance_id, exc_info=error)
         if instance_id is not None:
             self._residents.unusable[instance_id] = StoreCorruptError(
@@ -351,7 +360,8 @@ class Partition:
     async def _recover(self) -> None:
         for key, data in await self._store.inbox():
             self._inbox.is_known(key)
-            self._internal.append(Envelope(decode_message(data), key=key))
+            if key not in self._unusable:
+                self._take_up(key, data)
         after = 0
         while rows := await self._store.active(after, MESSAGES_PER_PASS):
             after = rows[-1][0]
@@ -360,6 +370,14 @@ class Partition:
                 self._mailbox.append(Envelope(TimersDue(instance_id=instance_id)))
         self._timers.arm(self._clock.now())
         self._wake()
+
+    def _take_up(self, key: int, data: bytes) -> None:
+        """Take up a message of the inbox; one that cannot be read stays there, and stops nobody."""
+        try:
+            self._internal.append(Envelope(decode_message(data), key=key))
+        except msgspec.DecodeError as error:
+            self._unusable.add(key)
+            _log.error("message %d of the inbox cannot be read, and is left there: %s", key, error)
 
     def _post_due(self, instance_ids: Iterable[str]) -> None:
         for instance_id in instance_ids:
