@@ -233,7 +233,7 @@ class Driver:
             story = Story(f"{lane}-{number}", plot.__name__)
             self._under_way.add(story.name)
             try:
-                await plot(Narrator(story, self._connection, rng))
+                await plot(Narrator(story, self._connection, rng, self._folder))
                 await self._judge(story)
             except bide.BideError as error:
                 self._found([f"{story.kind} {story.name}: {type(error).__name__}: {error}"])
@@ -273,7 +273,7 @@ class Driver:
     async def _look_after(self) -> None:
         """Look again and again at what has ended, and purge what is too much."""
         story = Story("janitor", "janitor")
-        narrator = Narrator(story, self._connection, self._rng)
+        narrator = Narrator(story, self._connection, self._rng, self._folder)
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             if self._told:

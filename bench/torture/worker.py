@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.torture.app import add_activities, app
 from bench.torture.failpoints import DeadlyStore, Failpoint, Trap, spring
-from bench.torture.notes import Notes
+from bench.torture.notes import Notes, is_mended
 from bide import Hub
 from bide.http.server import listen, serve
 from bide.store import Store, open_store
@@ -64,7 +64,7 @@ async def _run(options: argparse.Namespace) -> None:
         trap.reach(Failpoint.ACTIVITY_DONE)
         return done
 
-    add_activities(note)
+    add_activities(note, lambda name: is_mended(options.notes, name))
     listener = listen("127.0.0.1", 0, key=None)
     hub = Hub(app, _store(options, trap, rng), activity_threads=4, max_resident=options.max_resident)
     async with hub:
