@@ -48,7 +48,7 @@ def statement(batch: Batch, held: Collection[int], channels: Channels, *, polls:
     replies are stored.
     """
     changes = Changes(batch.commits)
-    fenced = sorted(_fenced(batch))
+    fenced = sorted(_fenced(batch, held))
     parts: dict[str, list[Any]] = {"fence": [fenced, [], 0]} if fenced else {}
     for name, rows in _rows(batch, changes):
         if rows:
@@ -64,14 +64,16 @@ def statement(batch: Batch, held: Collection[int], channels: Channels, *, polls:
     return Statement(_sql(tuple(parts)), [value for values in parts.values() for value in values], fenced)
 
 
-def _fenced(batch: Batch) -> set[int]:
-    """Partitions that only their owner may change.
+def _fenced(batch: Batch, held: Collection[int]) -> set[int]:
+    """Partitions that must be held when the batch is written.
 
-    Anybody may post, bury events for unknown instances, and remove the activities that he has run.
+    Anybody may post to those that are not, bury events for unknown instances, and remove the activities that he has run. Of
+    messages to one that is held nobody is notified: so nobody else may claim it meanwhile.
     """
     fenced = {partition_of_iid(commit.iid) for commit in batch.commits if commit.iid}
     fenced.update(partition for partition, _ in batch.inbox_removed)
     fenced.update(partition_of_iid(each.key.iid) for each in batch.activities_added)
+    fenced.update(posted.partition for posted in batch.inbox_added if posted.partition in held)
     return fenced
 
 
