@@ -15,6 +15,11 @@ import bide
 from bench.app import app
 from bide import OrchestrationRuntimeStatus as Status
 
+try:
+    from uvloop import run
+except ImportError:
+    from asyncio import run
+
 Lines = list[str]
 
 
@@ -31,7 +36,19 @@ async def w1(folder: Path) -> Lines:
 
 
 async def w1_busy(folder: Path) -> Lines:
-    """W1 while another thread of the process computes without pause."""
+    """W1, 256 in flight, while the process computes without pause: a thread of its own, activities on threads, in workers."""
+    lines = [f"               one thread: {await _w1_beside_a_thread(folder)}"]
+    for name, where in (("spin", "threads"), ("spin_elsewhere", "worker processes")):
+        async with hub(folder, f"w1-{name}") as running:
+            for _ in range(2):
+                await running.client.start_new("compute", client_input=name)
+            await asyncio.sleep(1)  # the workers start
+            rate, taken = await closed_loop(lambda: approve(running.client), 256, 5000)
+        lines.append(f"  two activities, {where}: {rate:8,.0f}/s  {quantiles(taken)}")
+    return lines
+
+
+async def _w1_beside_a_thread(folder: Path) -> str:
     is_over = threading.Event()
     thread = threading.Thread(target=_spin, args=(is_over,))
     async with hub(folder, "w1-busy") as running:
@@ -41,12 +58,47 @@ async def w1_busy(folder: Path) -> Lines:
         finally:
             is_over.set()
             thread.join()
-    return [f" 256 in flight: {rate:8,.0f}/s  {quantiles(taken)}"]
+    return f"{rate:8,.0f}/s  {quantiles(taken)}"
 
 
 def _spin(is_over: threading.Event) -> None:
     while not is_over.is_set():
         sum(range(100))
+
+
+async def w1_two(folder: Path) -> Lines:
+    """W1, 256 in flight, in one process, and in two at the same time with a store each."""
+    lines = []
+    for count in (1, 2):
+        names = [f"two-{count}-{number}" for number in range(count)]
+        processes = [await start_alone(folder, name) for name in names]
+        for process in processes:
+            assert process.stdout is not None
+            await process.stdout.readline()  # it is ready
+        said = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
+        rates = [float(out) for out, _ in said]
+        lines.append(f"{count} processes: {sum(rates):8,.0f}/s")
+    return lines
+
+
+async def start_alone(folder: Path, name: str) -> asyncio.subprocess.Process:
+    code = f"from bench.workloads import run_alone; run_alone({str(folder)!r}, {name!r})"
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdin=pipe, stdout=pipe)
+
+
+def run_alone(folder: str, name: str) -> None:
+    """Say that we are ready, wait for a line, run W1, say the rate."""
+
+    async def main() -> None:
+        async with hub(Path(folder), name) as running:
+            await closed_loop(lambda: approve(running.client), 256, 2000)
+            print("ready", flush=True)
+            await asyncio.to_thread(sys.stdin.readline)
+            rate, _ = await closed_loop(lambda: approve(running.client), 256, 30_000)
+            print(rate, flush=True)
+
+    run(main())
 
 
 async def w2(folder: Path) -> Lines:
@@ -176,18 +228,27 @@ async def w5(folder: Path) -> Lines:
 
 
 async def w6(folder: Path) -> Lines:
-    """Fan out to so many activities and wait for all."""
+    """Fan out to so many activities and wait for all; the last in worker processes."""
     lines = []
-    for count in (1_000, 10_000):
-        async with hub(folder, f"w6-{count}") as running:
+    for name, count in (("fan_out", 1_000), ("fan_out", 10_000), ("fan_out_elsewhere", 10_000)):
+        async with hub(folder, f"w6-{name}-{count}") as running:
+            await complete(running.client, name, 10)  # the workers start
             begin = time.perf_counter()
-            await complete(running.client, "fan_out", count)
-            lines.append(f"{count:6,} activities: {count / (time.perf_counter() - begin):8,.0f}/s")
+            await complete(running.client, name, count)
+            lines.append(f"{count:6,} activities, {name}: {count / (time.perf_counter() - begin):8,.0f}/s")
     return lines
 
 
 def hub(folder: Path, name: str, **options: int) -> bide.Hub:
-    return bide.Hub(app, f"sqlite:///{folder}/{name}.db", **options)
+    return bide.Hub(app, url_of(folder, name), **options)
+
+
+def url_of(folder: Path, name: str) -> str:
+    """URL of the store of that name: a file, or a schema of the server that bench.cluster has started."""
+    server = os.environ.get("BENCH_POSTGRES")
+    if server is None:
+        return f"sqlite:///{folder}/{name}.db"
+    return f"{server}?schema=bench_{name.replace('-', '_')}"
 
 
 async def approve(client: bide.Client) -> None:

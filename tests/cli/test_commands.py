@@ -147,6 +147,12 @@ def test_mistakes(cli, arguments, code, words):
     assert err.count("\n") == 1
 
 
+def test_nodes(cli):
+    """Who serves the hub."""
+    assert "1 of 1" in cli.ok("nodes")
+    assert json.loads(cli.ok("nodes", "--json"))["partitions"] == 1
+
+
 def test_nobody_serves(bare):
     code, _, err = bare("show", "x", "--url", "http://127.0.0.1:1")
     assert code == Exit.UNREACHABLE

@@ -108,6 +108,23 @@ def test_an_instance_survives_its_server(app_file, number):
         assert server.stop() == 0
 
 
+def test_activities_in_worker_processes(tmp_path):
+    """The workers load the file that is served, whatever it is called, and end with the server."""
+    path = tmp_path / "heavy-work.py"
+    path.write_text(
+        "import os, bide\napp = bide.App()\n"
+        "@app.activity(process=True)\ndef compute(): return [os.getpid(), os.getppid()]\n"
+        "@app.orchestrator\ndef heavy(context): return (yield context.call_activity(compute))\n"
+    )
+    with serve(path, "--activity-processes", "1") as server:
+        server.http.post("/orchestrators/heavy/h1")
+        worker, parent = server.http.get("/instances/h1", params={"waitForCompletion": 20}).json()["output"]
+        assert (worker != server.process.pid, parent) == (True, server.process.pid)
+        assert server.stop() == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+
+
 def test_a_stop_answers_those_who_wait(app_file):
     """SIGTERM during a long poll: it is answered or closed, and the server ends within its time."""
     with serve(app_file) as server:

@@ -408,6 +408,30 @@ async def test_plain_activities_run_on_threads_at_the_same_time():
     assert len(set(names)) == 3
 
 
+async def test_what_has_not_begun_when_the_hub_closes_does_not_begin():
+    """An activity that waits for a thread is left to the next start; the one that runs ends."""
+    begun, may_end, threads = threading.Event(), threading.Event(), []
+    calls = []
+
+    @(app := App()).orchestrator
+    def fan(context):
+        yield context.task_all([context.call_activity(block, n) for n in range(3)])
+
+    @app.activity
+    def block(value: int) -> None:
+        calls.append(value)
+        threads.append(threading.current_thread())
+        begun.set()
+        may_end.wait(20)
+
+    async with bide.Hub(app, "memory:", activity_threads=1) as hub:
+        await hub.client.start_new(fan)
+        await asyncio.to_thread(begun.wait, 20)
+    may_end.set()
+    threads[0].join(20)
+    assert calls == [0]
+
+
 async def test_a_system_without_threads(open_harness, monkeypatch):
     """The activities run when there is a thread again; one that could not be started does not count as one."""
 

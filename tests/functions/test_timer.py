@@ -53,9 +53,10 @@ def time():
     return Time()
 
 
-async def rings(time, store, count, **trigger):
+async def rings(time, store, count, *, is_shared=False, **trigger):
     bindings = parse_bindings([{"type": "timerTrigger", "name": "timer", **trigger}], "test")
-    timer = Timer(Function("tick", lambda timer: None, bindings, "test", Path()), store, now=time.now, sleep=time.sleep)
+    function = Function("tick", lambda timer: None, bindings, "test", Path())
+    timer = Timer(function, store, is_shared=is_shared, now=time.now, sleep=time.sleep)
     found = []
 
     async def call(value):
@@ -97,6 +98,17 @@ async def test_rings_missed_while_nobody_was_there_are_made_up_for_once(time, st
         (NOON + timedelta(hours=6, minutes=30), True),
         (NOON + timedelta(hours=7), False),
     ]
+
+
+@pytest.mark.parametrize("schedule", ["*/20 * * * * *", "00:00:20"])
+async def test_of_several_nodes_one_rings(store, schedule):
+    """Each ring is one node's; a node whose clock is behind finds that its rings are done."""
+    one, two = Time(), Time()
+    two.at += timedelta(seconds=7)
+    first = await rings(one, store, 3, is_shared=True, schedule=schedule)
+    second = await rings(two, store, 2, is_shared=True, schedule=schedule)
+    at = [NOON + timedelta(seconds=20 * number) for number in range(1, 6)]
+    assert ([when for when, _ in first], [when for when, _ in second]) == (at[:3], at[3:])
 
 
 async def test_a_store_that_fails_does_not_stop_it(time, store):

@@ -61,6 +61,14 @@ async def test_the_same_errors(remote, harness):
     assert sorted(reasons) == ["instance-ended", "unknown-instance"]
 
 
+async def test_nodes_over_http(remote, harness):
+    """A hub on a store of its own is one node with one partition."""
+    status = await remote.nodes()
+    [node] = status.nodes
+    assert (status.partitions, status.unowned, node.partitions, node.role) == (1, (), (0,), "all")
+    assert status == await harness.client.nodes()
+
+
 async def test_queues_over_http(remote, harness):
     """Send, count and peek, as in process."""
     assert await remote.queues() == {}

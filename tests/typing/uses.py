@@ -24,6 +24,11 @@ def charge(amount: float) -> str:
 async def tell(text: str) -> None: ...
 
 
+@app.activity(process=True)
+def render(pages: int) -> bytes:
+    return bytes(pages)
+
+
 @app.orchestrator
 async def approval(context: bide.OrchestrationContext) -> str:
     assert_type(context.get_input(), Any)
@@ -41,6 +46,7 @@ async def approval(context: bide.OrchestrationContext) -> str:
     numbers = await context.task_all([context.wait_for_external_event(name, int) for name in ("A", "B")])
     assert_type(numbers, list[int])
     assert_type(await context.call_activity(charge, 3.5, type=str), str)
+    assert_type(render(3), bytes)
     await context.call_activity("notify", "done", retry=bide.RetryOptions(timedelta(seconds=1), 3))
     return "done"
 
@@ -100,7 +106,7 @@ async def client_side(client: bide.Client) -> None:
 
 
 async def embedded() -> None:
-    async with bide.Hub(app, store="memory:", retention=timedelta(days=30)) as hub:
+    async with bide.Hub(app, store="memory:", retention=timedelta(days=30), activity_processes=2) as hub:
         await client_side(hub.client)
     async with bide.connect("http://127.0.0.1:7071", key="k") as client:
         await client_side(client)

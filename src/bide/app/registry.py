@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
 from bide.app.entities import Entity, make_entity
+from bide.app.importing import FunctionPlace, check_is_importable, place_of
 from bide.errors import ConfigurationError
 from bide.model.codec import decode_payload
 from bide.model.names import NAME_ATTRIBUTE
@@ -37,10 +38,17 @@ class Activity:
 
     name: str
     function: Callable[..., Any]
+    wants_process: bool = False
+    max_concurrent: int | None = None
 
     @cached_property
     def is_async(self) -> bool:
         return inspect.iscoroutinefunction(self.function)
+
+    @property
+    def place(self) -> FunctionPlace:
+        """Where worker processes find it. Raises `ConfigurationError` when they would not."""
+        return place_of(self.function, f"Activity {self.name!r}")
 
     def arguments(self, payload: str | None) -> tuple[Any, ...]:
         """Decode the input into the arguments of a call. Raises `ValueError` when it does not fit."""
@@ -107,16 +115,40 @@ class Blueprint:
     @overload
     def activity(self, function: F, /) -> F: ...
     @overload
-    def activity(self, /, *, name: str | None = None) -> Callable[[F], F]: ...
-    def activity(self, function: Any = None, /, *, name: str | None = None) -> Any:
+    def activity(
+        self, /, *, name: str | None = None, process: bool = False, max_concurrent: int | None = None
+    ) -> Callable[[F], F]: ...
+    def activity(
+        self,
+        function: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        process: bool = False,
+        max_concurrent: int | None = None,
+    ) -> Any:
         """Register an activity: an ordinary function (run in a thread) or an `async def` (run on the event loop).
 
-        Raises `ConfigurationError` when the name is taken, or the function wants more than one argument.
+        With `process` a function that computes runs in a worker process, on a core of its own. The worker imports the
+        function's module, so it must be a plain function at the top level of a module.
+
+        `max_concurrent` bounds how many of this activity run at a time, in all nodes of a hub together; further ones wait, in
+        the order in which they were asked for.
+
+        Raises `ConfigurationError` when the name is taken, the function wants more than one argument, a worker process
+        could not import it, or `max_concurrent` is below 1.
         """
 
         def register(function: Callable[..., Any]) -> Any:
             _check_activity(function)
-            self._add(self._activities, "activity", Activity(_name(function, name), function))
+            if process:
+                _check_process(function)
+            if max_concurrent is not None and max_concurrent < 1:
+                raise ConfigurationError(
+                    f"max_concurrent of activity {function.__qualname__} is {max_concurrent}; it must be 1 or more."
+                )
+            activity = Activity(_name(function, name), function, process, max_concurrent)
+            self._add(self._activities, "activity", activity)
             return function
 
         return register if function is None else register(function)
@@ -195,6 +227,15 @@ def _check_orchestrator(function: Callable[..., Any]) -> None:
         )
     if not inspect.signature(function).parameters:
         raise ConfigurationError(f"Orchestrator {function.__qualname__} must take the context as its argument.")
+
+
+def _check_process(function: Callable[..., Any]) -> None:
+    what = f"Activity {getattr(function, '__qualname__', function)!r}"
+    if inspect.iscoroutinefunction(function):
+        raise ConfigurationError(
+            f"{what} is 'async def', and runs on the event loop; write 'def', or leave process out."
+        )
+    check_is_importable(function, what)
 
 
 def _check_activity(function: Callable[..., Any]) -> None:

@@ -16,6 +16,7 @@ from bide.cli import instances
 from bide.cli.entities import entity, list_entities
 from bide.cli.exits import Exit, exit_code
 from bide.cli.keys import keys
+from bide.cli.nodes import list_nodes
 from bide.cli.queue import queue
 from bide.cli.serve import serve_app
 from bide.cli.store import db, replay
@@ -39,6 +40,7 @@ instances.register(commands)
 commands.command(list_entities, name="entities")
 commands.command(entity)
 commands.command(replay, name="replay")
+commands.command(list_nodes, name="nodes")
 commands.command(queue)
 commands.command(keys)
 commands.command(db)

@@ -12,13 +12,15 @@ from bide.cli import render
 from bide.cli.exits import Exit
 from bide.cli.serve import Options, run
 from bide.cli.target import default_store
+from bide.cli.workers import is_first_worker, supervise
 from bide.client.paths import BASE
 from bide.errors import ConfigurationError
 from bide.functions.asgi import FunctionsAsgi
 from bide.functions.host import FunctionHost
 from bide.functions.indexing import is_function_app
 from bide.functions.loading import FunctionApp, load_function_app
-from bide.http.server import is_loopback, serve
+from bide.http.auth import is_loopback
+from bide.http.server import serve
 from bide.hub import Hub
 
 _SQLITE = "sqlite:///"
@@ -42,6 +44,8 @@ def serve_functions(folder: Path, options: Options) -> int:
     options = replace(options, store=_absolute(options.store or os.environ.get("BIDE_STORE")))
     loaded = load_function_app(folder, uses_sdk=options.sdk == "installed")
     listener = options.listen(default_port=loaded.settings.port, key="its own" if options.enable_auth else None)
+    if options.is_supervisor:
+        return supervise(listener, options.workers)
     hub = options.make_hub(
         loaded.app, store=_absolute(default_store()) or "", name=loaded.settings.hub_name, threads=loaded.threads
     )
@@ -55,10 +59,11 @@ async def _serve(loaded: FunctionApp, hub: Hub, listener: socket.socket, options
     own = f"http://127.0.0.1:{port}" if options.host in _ALL else url
     host = FunctionHost(loaded, hub, origin=own, key=options.key, checks_keys=options.enable_auth)
     async with host, hub, host.triggers():
-        management = hub.asgi(key=host.key)
+        management = hub.asgi(key=host.key, opens=host.opens_management)
         await serve(
-            FunctionsAsgi(host, management, hub.asgi()),
+            FunctionsAsgi(host, management, hub.asgi(opens=lambda _: True)),
             listener,
+            limits=options.limits,
             access_log=options.access_log,
             log_level=options.log_level or "warning",
             on_started=lambda _: _announce(host, url),
@@ -74,6 +79,8 @@ def _show_logs_of_the_app() -> None:
 
 
 def _announce(host: FunctionHost, url: str) -> None:
+    if not is_first_worker():
+        return
     console = render.console()
     app = host.loaded.app
     console.print(f"[bold]bide[/] serves {escape(host.loaded.settings.root.name)} on [bold]{url}[/]")

@@ -1,14 +1,15 @@
 """Finds the `App` that a command is to run."""
 
 import importlib
-import importlib.util
 import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
 
-from bide.app import App
+from bide.app import App, importing
 from bide.errors import ConfigurationError
+
+_OURS = ("importlib", __file__, importing.__file__)
 
 
 def load_app(spec: str) -> App:
@@ -45,16 +46,10 @@ def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ConfigurationError(f"There is no file {path}.")
     _import_from(path.parent)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
     try:
-        spec.loader.exec_module(module)
+        return importing.load_file(path, path.stem)
     except Exception as error:
         raise ConfigurationError(f"{path} cannot be imported:\n{_user_trace(error)}") from error
-    return module
 
 
 def _load_module(name: str) -> ModuleType:
@@ -82,5 +77,5 @@ def _user_trace(error: Exception) -> str:
     if isinstance(error, ConfigurationError):
         return str(error)
     lines = traceback.format_exception(error)
-    own = [line for line in lines if "importlib" not in line and __file__ not in line]
+    own = [line for line in lines if not any(name in line for name in _OURS)]
     return "".join(own).rstrip()

@@ -12,7 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bide.client.base import DeadEvent, EntityStatus, HistoryEntry, OpenWait, OrchestrationStatus, QueuedMessage
+from bide.client.base import (
+    ClusterStatus,
+    DeadEvent,
+    EntityStatus,
+    HistoryEntry,
+    OpenWait,
+    OrchestrationStatus,
+    QueuedMessage,
+)
 from bide.http import payloads
 from bide.model.clock import to_datetime
 from bide.model.instance import OrchestrationRuntimeStatus
@@ -146,6 +154,31 @@ def print_dead_letters(items: Sequence[DeadEvent], *, as_json: bool) -> None:
         (item.name, item.instance_id, item.reason, _span(item.recorded_at, now), _text(item.data)) for item in items
     ]
     _print_table(("event", "instance", "reason", "when", "data"), rows, "No dead letters.")
+
+
+def print_nodes(status: ClusterStatus, *, as_json: bool) -> None:
+    if as_json:
+        print_json(payloads.cluster(status))
+        return
+    now = datetime.now(UTC)
+    rows = [
+        (
+            node.name,
+            node.role,
+            f"{len(node.partitions)} of {status.partitions}",
+            _span(node.last_seen_time, now),
+            str(node.waiting),
+            str(node.resident),
+            str(node.running),
+            f"{node.rate:,.1f}/s",
+        )
+        for node in status.nodes
+    ]
+    _print_table(("node", "role", "owns", "seen", "waiting", "in memory", "running", "messages"), rows, "No nodes.")
+    if status.unowned:
+        console().print(f"[yellow]{len(status.unowned)} partitions have no owner[/] and wait to be taken over.")
+    if status.offered:
+        console().print(f"{status.offered} activities wait for a node with room.")
 
 
 def print_queues(lengths: Mapping[str, int], *, as_json: bool) -> None:

@@ -23,10 +23,13 @@ from bide.cli import render
 from bide.cli.exits import Exit
 from bide.cli.loading import load_app
 from bide.cli.target import default_store
+from bide.cli.workers import check_store, inherited_listener, is_first_worker, is_worker, name_of, supervise
 from bide.client.paths import BASE
+from bide.http.connections import Limits
 from bide.http.server import DEFAULT_PORT, listen, serve
 from bide.hub import Hub
-from bide.runtime.engine import DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_MAX_RESIDENT, DEFAULT_THREADS
+from bide.model.nodes import NodeRole
+from bide.runtime.engine import DEFAULT_LEASE, DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_MAX_RESIDENT, DEFAULT_THREADS
 
 _RELOAD_MARK = "BIDE_RELOADED"
 
@@ -40,9 +43,16 @@ def serve_app(
     hub: str | None = None,
     key: Annotated[str | None, Parameter(env_var="BIDE_KEY")] = None,
     store: Annotated[str | None, Parameter(env_var="BIDE_STORE")] = None,
+    workers: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
+    role: Literal["all", "orchestrations", "activities"] = "all",
+    node: str | None = None,
+    lease_seconds: Annotated[float, Parameter(validator=Number(gte=1))] = DEFAULT_LEASE.total_seconds(),
     retention_days: float | None = None,
     max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
+    max_connections: Annotated[int, Parameter(validator=Number(gte=1))] = Limits.connections,
+    request_timeout: Annotated[float, Parameter(validator=Number(gt=0))] = Limits.seconds,
     activity_threads: int | None = None,
+    activity_processes: int | None = None,
     replay_every_turn: bool = False,
     enable_auth: bool = False,
     sdk: Literal["own", "installed"] = "own",
@@ -67,12 +77,28 @@ def serve_app(
         What requests must carry as ?code=… or in the header x-functions-key.
     store
         Where instances live: sqlite:///file.db (relative), sqlite:////path/file.db (absolute) [sqlite:///bide.db].
+    workers
+        How many processes serve the port, as nodes of one hub; more than one needs a store that they can share.
+    role
+        What this node takes on, of several on one store: all; orchestrations, and leave activities to others; or
+        activities only. Every node answers requests.
+    node
+        Name of this node in 'bide nodes' [host:process].
+    lease_seconds
+        How long after its death a node's share goes to the others.
     retention_days
         Remove instances that ended so many days ago, and dead letters of that age. Without it they are kept.
     max_payload_bytes
         Largest input, result or event data, as JSON.
+    max_connections
+        How many connections may be open. One that is idle, or slow to send its request, makes room for a new one; when
+        there is none, the new one is answered 503.
+    request_timeout
+        Seconds that the head of a request may take to arrive. The body may take longer while 8 KiB a second come.
     activity_threads
         How many plain functions, activities and entities, run at a time [32].
+    activity_processes
+        How many worker processes run the activities with process=True [one for each core]; 0: they run on threads.
     replay_every_turn
         Keep no instance in memory between turns: code runs again from its history each time, as on Azure, and is
         checked for determinism.
@@ -94,10 +120,13 @@ def serve_app(
     )
     if reload and not os.environ.get(_RELOAD_MARK):
         return _supervise(Path(app.partition(":")[0]))
+    check_store(store or default_store(), workers)
     options = Options(
+        workers=workers, role=NodeRole(role), node=node, lease=timedelta(seconds=lease_seconds),
         host=host, port=port, hub=hub, key=key, store=store, max_payload_bytes=max_payload_bytes,
         retention=timedelta(days=retention_days) if retention_days is not None else None,
-        activity_threads=activity_threads, max_resident=0 if replay_every_turn else DEFAULT_MAX_RESIDENT,
+        activity_threads=activity_threads, activity_processes=activity_processes,
+        max_resident=0 if replay_every_turn else DEFAULT_MAX_RESIDENT, limits=Limits(max_connections, request_timeout),
         enable_auth=enable_auth, sdk=sdk, access_log=access_log, log_level=log_level,
     )  # fmt: skip
     if Path(app).is_dir():
@@ -106,6 +135,8 @@ def serve_app(
         return serve_functions(Path(app), options)
     loaded = load_app(app)
     listener = options.listen()
+    if options.is_supervisor:
+        return supervise(listener, options.workers)
     running = options.make_hub(loaded, store=default_store(), name="bide", threads=DEFAULT_THREADS)
     run(_serve(running, loaded, listener, options))
     return Exit.OK
@@ -115,6 +146,10 @@ def serve_app(
 class Options:
     """What `bide serve` was told; None: nothing."""
 
+    workers: int
+    role: NodeRole
+    node: str | None
+    lease: timedelta
     host: str
     port: int | None
     hub: str | None
@@ -123,13 +158,22 @@ class Options:
     max_payload_bytes: int
     retention: timedelta | None
     activity_threads: int | None
+    activity_processes: int | None
     max_resident: int
+    limits: Limits
     enable_auth: bool
     sdk: str = "own"
     access_log: bool
     log_level: str | None
 
+    @property
+    def is_supervisor(self) -> bool:
+        """Whether other processes do the work."""
+        return self.workers > 1 and not is_worker()
+
     def listen(self, *, default_port: int = DEFAULT_PORT, key: str | None = None) -> socket.socket:
+        if is_worker():
+            return inherited_listener()
         port = default_port if self.port is None else self.port
         return listen(self.host, port, key=self.key or key)
 
@@ -140,9 +184,13 @@ class Options:
             self.store or store,
             name=self.hub or name,
             retention=self.retention,
+            node=name_of(self.node),
+            role=self.role,
+            lease=self.lease,
             max_payload_bytes=self.max_payload_bytes,
             max_resident=self.max_resident,
             activity_threads=self.activity_threads or threads,
+            activity_processes=self.activity_processes,
         )
 
 
@@ -153,6 +201,7 @@ async def _serve(hub: Hub, app: App, listener: socket.socket, options: Options) 
         await serve(
             api,
             listener,
+            limits=options.limits,
             access_log=options.access_log,
             log_level=options.log_level or "warning",
             on_started=lambda actual: _announce(app, hub, f"http://{options.host}:{actual}", has_key=has_key),
@@ -161,6 +210,8 @@ async def _serve(hub: Hub, app: App, listener: socket.socket, options: Options) 
 
 
 def _announce(app: App, hub: Hub, url: str, *, has_key: bool) -> None:
+    if not is_first_worker():
+        return
     code = "?code=KEY" if has_key else ""
     name = next(iter(app.orchestrators), "ORCHESTRATOR")
     console = render.console()

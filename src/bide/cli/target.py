@@ -13,7 +13,9 @@ from bide.app import App
 from bide.cli.loading import load_app
 from bide.client.base import Client
 from bide.errors import ConfigurationError, StoreUnavailableError
+from bide.model.nodes import NodeRole
 from bide.store import SqliteStore, open_store
+from bide.store.cluster import is_shared
 
 if TYPE_CHECKING:
     from bide.hub import Hub
@@ -55,7 +57,8 @@ class Target:
             store = open_store(self.store)
             if self.app is None and isinstance(store, SqliteStore) and not store.path.exists():
                 raise StoreUnavailableError(f"There is no file {store.path}. Is the path right?")
-            async with Hub(app, store) as hub:
+            role = NodeRole.CLIENT if is_shared(store) and self.app is None else NodeRole.ALL
+            async with Hub(app, store, role=role) as hub:
                 yield hub.client
                 await _settle(hub)
 

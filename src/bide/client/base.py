@@ -16,6 +16,7 @@ from bide.model.entities import EntityId
 from bide.model.events import HistoryEvent
 from bide.model.failure import FailureDetails
 from bide.model.instance import DeadLetterReason, IdReusePolicy, OrchestrationRuntimeStatus
+from bide.model.nodes import NodeRole
 
 T = TypeVar("T")
 
@@ -113,6 +114,36 @@ class EntityStatus(msgspec.Struct, frozen=True, kw_only=True):
     last_operation_time: datetime
     locked_by: str | None = None
     backlog: int = 0
+
+
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A process that serves the hub: what it owns and how busy it is.
+
+    `waiting` counts messages for its instances that are not handled yet, in its memory and stored by others; `resident` its
+    instances in memory, `running` its activities and entity operations, `rate` the messages that it handled a second lately.
+    """
+
+    name: str
+    role: NodeRole
+    partitions: tuple[int, ...]
+    joined_time: datetime
+    last_seen_time: datetime
+    waiting: int = 0
+    resident: int = 0
+    running: int = 0
+    rate: float = 0.0
+
+
+class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The nodes of a hub, by when they joined. `unowned` partitions wait for a node to take them over.
+
+    `offered` counts activities that no node has had room for yet. A hub on an embedded store is one node with one partition.
+    """
+
+    nodes: tuple[NodeStatus, ...]
+    partitions: int
+    unowned: tuple[int, ...] = ()
+    offered: int = 0
 
 
 class ResultPage(msgspec.Struct, Generic[T], frozen=True):
@@ -290,6 +321,10 @@ class Client(Protocol):
 
     async def peek_queue(self, queue: str, *, limit: int = DEFAULT_PAGE_SIZE) -> tuple[QueuedMessage, ...]:
         """The next messages of a queue, hidden ones too, in the order of delivery. Nothing is taken."""
+        ...
+
+    async def nodes(self) -> ClusterStatus:
+        """Who serves the hub, who owns what, and what waits."""
         ...
 
     async def signal_entity(

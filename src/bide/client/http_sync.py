@@ -15,9 +15,11 @@ import msgspec
 from bide import errors
 from bide.client.base import (
     DEFAULT_PAGE_SIZE,
+    ClusterStatus,
     DeadEvent,
     EntityStatus,
     HistoryEntry,
+    NodeStatus,
     OpenWait,
     OrchestrationStatus,
     QueuedMessage,
@@ -56,6 +58,7 @@ from bide.model.names import (
     check_storable,
     registered_name,
 )
+from bide.model.nodes import NodeRole
 
 _JSON = {"content-type": "application/json"}
 _TEXT = {"content-type": "text/plain; charset=utf-8"}
@@ -270,6 +273,10 @@ class SyncClient:
         response = self._send("GET", path, {"top": str(limit)})
         return tuple(_queued_message(item) for item in response.json())
 
+    def nodes(self) -> ClusterStatus:
+        response = self._send("GET", "nodes", {})
+        return _cluster(response.json())
+
     def signal_entity(
         self,
         entity_id: EntityId | str,
@@ -437,6 +444,29 @@ def _dead_event(item: dict[str, Any]) -> DeadEvent:
         raised_at=datetime.fromisoformat(item["raisedAt"]),
         recorded_at=datetime.fromisoformat(item["recordedAt"]),
         reason=DeadLetterReason(item["reason"]),
+    )
+
+
+def _cluster(item: dict[str, Any]) -> ClusterStatus:
+    return ClusterStatus(
+        nodes=tuple(_node(node) for node in item["nodes"]),
+        partitions=item["partitions"],
+        unowned=tuple(item["unowned"]),
+        offered=item["offeredActivities"],
+    )
+
+
+def _node(item: dict[str, Any]) -> NodeStatus:
+    return NodeStatus(
+        name=item["name"],
+        role=NodeRole(item["role"]),
+        partitions=tuple(item["partitions"]),
+        joined_time=datetime.fromisoformat(item["joinedTime"]),
+        last_seen_time=datetime.fromisoformat(item["lastSeenTime"]),
+        waiting=item["waiting"],
+        resident=item["resident"],
+        running=item["running"],
+        rate=item["rate"],
     )
 
 

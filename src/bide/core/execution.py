@@ -15,6 +15,7 @@ event first, and stop as soon as the task is done: the losers of `task_any` clai
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -262,12 +263,12 @@ class Execution:
         """Go on if what the code is blocked on is done."""
         task = self._blocked_on
         if task is not None and task._state is not PENDING:
-            self._guarded(lambda: self._advance_with(task))
+            self._guarded(self._advance_with, task)
 
-    def _guarded(self, step: Callable[[], None]) -> None:
+    def _guarded(self, step: Callable[..., None], *arguments: Any) -> None:
         """Run user code; whatever it raises ends the execution as Failed. The border to user code."""
         try:
-            step()
+            step(*arguments)
         except (KeyboardInterrupt, NonDeterminismError):
             raise
         except BaseException as error:  # noqa: BLE001  (SystemExit and a stray CancelledError fail the run, not the engine)
@@ -311,11 +312,15 @@ class Execution:
         if task._state is not PENDING:
             return True
         self._blocked_on = task
-        self._waiters = {}
+        waiters: dict[str, list[EventTask[Any]]] = {}
         for wait in open_waits(task):
             if wait.since is None:
                 wait.since = self.now
-            self._waiters.setdefault(wait.key, []).append(wait)
+            if wait.key in waiters:
+                waiters[wait.key].append(wait)
+            else:
+                waiters[wait.key] = [wait]
+        self._waiters = waiters
         return False
 
     def _finish(self, value: Any) -> None:
@@ -364,7 +369,7 @@ class Execution:
                 if wait.expired_at is not None and wait._state is PENDING:
                     event = self.mailbox.take(wait.key, until=wait.expired_at)
                     wait.time_out() if event is None else self._give(wait, event)
-        while task._state is PENDING and len(self.mailbox):
+        while task._state is PENDING and not self.mailbox.is_empty:
             candidates = open_waits(task)
             if self._first_wait == 0:
                 candidates.reverse()
@@ -596,15 +601,23 @@ _NOT_HELD = (
 """What a suspended execution takes in at once; the rest waits for the resume."""
 
 
-_IDENTITY = ("name", "instance_id", "entities", "lock_id")
-"""Fields that tell what an action asks for, as far as it has them."""
+_IDENTITY: Mapping[type[Action], Callable[[Any], Any]] = {
+    TaskScheduled: attrgetter("name"),
+    TimerCreated: type,
+    SubOrchestrationInstanceCreated: attrgetter("name", "instance_id"),
+    EventSent: attrgetter("name", "instance_id"),
+    EntityOperationSignaled: attrgetter("name", "instance_id"),
+    EntityOperationCalled: attrgetter("name", "instance_id"),
+    EntityLockRequested: attrgetter("entities"),
+    EntityUnlockSent: attrgetter("lock_id"),
+}
+"""What tells for what an action asks; times and payloads may differ."""
 
 
 def _is_same(recorded: Action, asked: Action) -> bool:
-    """Whether both ask for the same; times and payloads may differ."""
-    if type(recorded) is not type(asked):
-        return False
-    return all(getattr(recorded, key, None) == getattr(asked, key, None) for key in _IDENTITY)
+    """Whether both ask for the same."""
+    identity = _IDENTITY[type(recorded)]
+    return type(recorded) is type(asked) and identity(recorded) == identity(asked)
 
 
 _DESCRIPTIONS: Mapping[type[Action], str] = {

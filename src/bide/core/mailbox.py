@@ -22,8 +22,9 @@ class Mailbox:
         self.arrivals = 0
         """How many events have ever been put."""
 
-    def __len__(self) -> int:
-        return sum(len(queue) for queue in self._queues.values())
+    @property
+    def is_empty(self) -> bool:
+        return not self._queues
 
     def put(self, event: EventRaised) -> None:
         self.arrivals += 1

@@ -278,6 +278,8 @@ def open_waits(task: Task[Any]) -> list[EventTask[Any]]:
     """List the pending waits in `task`, in the order in which they were made."""
     if not task._has_waits:
         return []
+    if isinstance(task, EventTask):  # by far the most frequent
+        return [task] if task._state is PENDING else []
     found: dict[int, EventTask[Any]] = {}
     _collect_waits(task, found)
     return [found[number] for number in sorted(found)]

@@ -7,7 +7,16 @@ from urllib.parse import quote_plus, urlencode
 
 import msgspec
 
-from bide.client.base import DeadEvent, EntityStatus, HistoryEntry, OpenWait, OrchestrationStatus, QueuedMessage
+from bide.client.base import (
+    ClusterStatus,
+    DeadEvent,
+    EntityStatus,
+    HistoryEntry,
+    NodeStatus,
+    OpenWait,
+    OrchestrationStatus,
+    QueuedMessage,
+)
 from bide.client.paths import BASE
 from bide.model.clock import to_datetime
 from bide.model.codec import decode_payload, iso_time
@@ -137,6 +146,29 @@ def queued_message(value: QueuedMessage) -> dict[str, Any]:
 
 def queues(lengths: Mapping[str, int]) -> list[dict[str, Any]]:
     return [{"name": name, "messages": count} for name, count in lengths.items()]
+
+
+def cluster(value: ClusterStatus) -> dict[str, Any]:
+    return {
+        "partitions": value.partitions,
+        "unowned": list(value.unowned),
+        "offeredActivities": value.offered,
+        "nodes": [_node(node) for node in value.nodes],
+    }
+
+
+def _node(value: NodeStatus) -> dict[str, Any]:
+    return {
+        "name": value.name,
+        "role": value.role,
+        "partitions": list(value.partitions),
+        "joinedTime": iso_time(value.joined_time),
+        "lastSeenTime": iso_time(value.last_seen_time),
+        "waiting": value.waiting,
+        "resident": value.resident,
+        "running": value.running,
+        "rate": value.rate,
+    }
 
 
 def entity(value: EntityStatus) -> dict[str, Any]:

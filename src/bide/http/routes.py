@@ -44,22 +44,34 @@ def create_app(
     client: Callable[[], Client],
     *,
     key: str | None = None,
+    opens: auth.Opens | None = None,
     hub_name: str = "bide",
     max_body_bytes: int = _DEFAULT_MAX_BODY_BYTES,
 ) -> "Api":
     """Make the ASGI app of a hub. With `key`, every request but `/healthz` and `/openapi.json` needs it.
 
-    `client` is asked anew at each request, so that the app can be mounted before the hub runs.
+    `opens` says which keys do instead, where management URLs show one of several. `client` is asked anew at each
+    request, so that the app can be mounted before the hub runs.
     """
-    return Api(client, key=key, hub_name=hub_name, max_body_bytes=max_body_bytes)
+    opens = opens or (auth.key_check(key) if key is not None else None)
+    return Api(client, key=key, opens=opens, hub_name=hub_name, max_body_bytes=max_body_bytes)
 
 
 class Api:
     """An ASGI app. It routes by itself, with the extension's rules: no framework cuts before it decodes."""
 
-    def __init__(self, client: Callable[[], Client], *, key: str | None, hub_name: str, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        client: Callable[[], Client],
+        *,
+        key: str | None,
+        opens: auth.Opens | None,
+        hub_name: str,
+        max_body_bytes: int,
+    ) -> None:
         self._client = client
         self._key = key
+        self._opens = opens
         self._hub_name = hub_name
         self._max_body_bytes = max_body_bytes
         self._long_polls: set[asyncio.Task[Any]] = set()
@@ -82,7 +94,7 @@ class Api:
             request = Request.read(scope)
             if request.path in _OPEN:
                 return await _OPEN[request.path](self)
-            auth.check(request.method, request.headers, request.query, self._key)
+            auth.check(request.method, request.headers, request.query, self._opens)
             route = _find(request)
             if route is None:
                 return Response(404)
@@ -133,6 +145,8 @@ class Api:
 
     async def _wait(self, instance_id: str, seconds: float) -> OrchestrationStatus | None:
         """Wait for the end; None when it takes longer, or when this server is to stop."""
+        if self._is_stopping:
+            return None
         request = asyncio.current_task()
         assert request is not None
         self._long_polls.add(request)
@@ -313,6 +327,9 @@ class Api:
     async def queues(self, _: Request) -> Response:
         return Response(200, payloads.queues(await self.client.queues()))
 
+    async def nodes(self, _: Request) -> Response:
+        return Response(200, payloads.cluster(await self.client.nodes()))
+
     async def peek_queue(self, request: Request) -> Response:
         messages = await self.client.peek_queue(request.path_values["queuename"], limit=_page_size(request))
         return Response(200, [payloads.queued_message(message) for message in messages])
@@ -349,6 +366,7 @@ ROUTES = (
     Route("GET", "instances/{instanceId}/waits", Api.waits, "What an instance waits for", ("name", "top")),
     Route("GET", "waits", Api.waits, "Open waits, oldest first", ("name", "top")),
     Route("GET", "deadLetters", Api.dead_letters, "Events that nobody consumed", ("instanceId", "top")),
+    Route("GET", "nodes", Api.nodes, "The processes that serve the hub, what they own, and what waits"),
     Route("GET", "queues", Api.queues, "bide's own queues, and how many messages each holds"),
     Route(
         "POST", "queues/{queueName}/messages", Api.send_queue_message, "Send a message: the body, as text", ("delay",)

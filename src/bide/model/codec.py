@@ -35,8 +35,11 @@ def encode_turn(events: Sequence[HistoryEvent]) -> bytes:
 
 
 def decode_turn(data: bytes) -> list[HistoryEvent]:
-    """Raise `msgspec.DecodeError` when `data` is not a turn."""
-    return _decoder.decode(data)
+    """Raise `msgspec.DecodeError` when `data` is not a turn, whatever else it may be."""
+    try:
+        return _decoder.decode(data)
+    except (UnicodeDecodeError, TypeError) as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def encode_payload(value: Any, what: str = "The payload", limit: int | None = None) -> str | None:

@@ -7,6 +7,7 @@ from enum import IntEnum
 
 import msgspec
 
+from bide.errors import StoreCorruptError
 from bide.model.entities import EntityBatchResult, EntityRequest, TaskAddress
 from bide.model.failure import FailureDetails
 from bide.model.instance import IdReusePolicy
@@ -15,11 +16,13 @@ from bide.model.instance import IdReusePolicy
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
     """Base of all messages; `instance_id` is whom it is for.
 
-    `iid` binds one to the instance that had this id at some time; 0: whoever has it.
+    `iid` binds one to the instance that had this id at some time; 0: whoever has it. `reply_to` is the node that wants
+    the answer, and its number for the request.
     """
 
     instance_id: str
     iid: int = 0
+    reply_to: tuple[int, int] | None = None
 
 
 class StartInstance(Message, frozen=True, kw_only=True):
@@ -108,6 +111,10 @@ class Begin(Message, frozen=True, kw_only=True):
     execution_id: str
 
 
+class AwaitEnd(Message, frozen=True, kw_only=True):
+    """Another node wants to hear when the instance has ended."""
+
+
 class RequestEntity(Message, frozen=True, kw_only=True):
     """Ask an entity for an operation, not before `scheduled_at` if that is given, or for its lock."""
 
@@ -141,6 +148,7 @@ AnyMessage = (
     | TaskDone
     | TimersDue
     | Begin
+    | AwaitEnd
     | RequestEntity
     | UnlockEntity
     | EntityBatchDone
@@ -155,4 +163,10 @@ def encode_message(message: AnyMessage) -> bytes:
 
 
 def decode_message(data: bytes) -> AnyMessage:
-    return _decoder.decode(data)
+    """Raise `StoreCorruptError` when `data` is not a message."""
+    try:
+        return _decoder.decode(data)
+    except (ValueError, TypeError) as error:
+        raise StoreCorruptError(
+            f"A stored message cannot be read: {error}. 'bide db check' names it; restore a backup."
+        ) from error

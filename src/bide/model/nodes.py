@@ -1,35 +1,38 @@
 """What the nodes of a cluster know about each other."""
 
+from collections.abc import Collection
 from enum import StrEnum
 
 import msgspec
 
 
 class NodeRole(StrEnum):
-    """What a node takes on. Every node answers clients."""
+    """What a node takes on. Every node answers clients, and reaches every instance."""
 
     ALL = "all"
     ORCHESTRATIONS = "orchestrations"
     """Own partitions, and leave activities to others."""
     ACTIVITIES = "activities"
     """Run activities, and own nothing."""
+    CLIENT = "client"
+    """Neither: a command, or a process that only starts, raises and asks."""
 
     @property
     def owns_partitions(self) -> bool:
-        return self is not NodeRole.ACTIVITIES
+        return self in {NodeRole.ALL, NodeRole.ORCHESTRATIONS}
 
     @property
     def runs_activities(self) -> bool:
-        return self is not NodeRole.ORCHESTRATIONS
+        return self in {NodeRole.ALL, NodeRole.ACTIVITIES}
 
 
 class NodeLoad(msgspec.Struct, frozen=True, kw_only=True):
-    """How busy a node is. `backlog` counts messages that wait, `messages` those that it has handled since it joined."""
+    """How busy a node is: messages that wait in memory, instances in memory, jobs that run, and messages handled a second."""
 
     backlog: int = 0
     resident: int = 0
     running: int = 0
-    messages: int = 0
+    rate: float = 0.0
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,3 +68,7 @@ class ClusterState(msgspec.Struct, frozen=True):
     leases: list[Lease]
     inbox: dict[int, int] = {}
     offered: int = 0
+
+    def inbox_of(self, partitions: Collection[int]) -> int:
+        """How many messages wait for these partitions."""
+        return sum(self.inbox.get(partition, 0) for partition in partitions)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Protocol
 
 from bide.app import Activity
 from bide.model.codec import encode_payload
@@ -16,17 +16,29 @@ from bide.runtime.jobs import JobKey, is_closing, without_our_frame
 _log = logging.getLogger("bide.activities")
 
 
+class Processes(Protocol):
+    """Runs activities in other processes."""
+
+    def run(self, key: JobKey, task: TaskScheduled, /) -> "asyncio.Future[TaskDone]": ...
+
+
 class ActivityExecutor:
     """An `Executor`. An activity that nobody registered fails."""
 
-    def __init__(self, activities: Mapping[str, Activity], limit: int) -> None:
-        """`activities` are those registered, by name; `limit` is the largest result in bytes."""
+    def __init__(self, activities: Mapping[str, Activity], limit: int, processes: Processes | None = None) -> None:
+        """`activities` are those registered, by name; `limit` is the largest result in bytes.
+
+        `processes` run those that want one; without, they run here like any other.
+        """
         self._activities = activities
         self._limit = limit
+        self._processes = processes
 
     def is_async(self, task: TaskScheduled) -> bool:
         activity = self._activities.get(task.name)
-        return activity is None or activity.is_async
+        if activity is None or activity.is_async:
+            return True
+        return activity.wants_process and self._processes is not None
 
     def run(self, key: JobKey, task: TaskScheduled) -> TaskDone:
         activity = self._activities[task.name]
@@ -39,6 +51,8 @@ class ActivityExecutor:
         activity = self._activities.get(task.name)
         if activity is None:
             return _failure(key, _unknown(task.name, self._activities))
+        if activity.wants_process and self._processes is not None:
+            return await self._processes.run(key, task)
         try:
             return self._completed(key, task, await activity.function(*activity.arguments(task.input)))
         except asyncio.CancelledError:

@@ -21,11 +21,16 @@ class LookAgain(Exception):  # noqa: N818  (no error: it never leaves the runtim
     """The instance that was there when somebody began to wait may be there no more."""
 
 
+Address = tuple[int, int]
+"""A node, and its number for the request."""
+
+
 class Completions:
     """Those who wait are told the last state from memory, when it is durable; no query is made."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[asyncio.Future[Ended]]] = {}
+        self._followers: dict[str, list[Address]] = {}
 
     def register(self, instance_id: str) -> "asyncio.Future[Ended]":
         future = asyncio.get_running_loop().create_future()
@@ -48,8 +53,21 @@ class Completions:
 
     def look_again(self) -> None:
         """What was in memory is gone: those who wait must ask the store again."""
-        for instance_id in list(self._waiting):
+        self.drop(lambda _: True)
+
+    def drop(self, is_gone: Callable[[str], bool]) -> None:
+        """These instances are handled elsewhere: those who wait must ask again, there."""
+        for instance_id in [each for each in self._waiting if is_gone(each)]:
             self._tell(instance_id, lambda future: future.set_exception(LookAgain()))
+
+    # Those who wait at other nodes; they ask again when the instance's owner has changed
+
+    def follow(self, instance_id: str, address: Address) -> None:
+        """Note who wants a reply when the instance has ended, or is no more."""
+        self._followers.setdefault(instance_id, []).append(address)
+
+    def take_followers(self, instance_id: str) -> list[Address]:
+        return self._followers.pop(instance_id, [])
 
     def close(self) -> None:
         for instance_id in list(self._waiting):

@@ -22,6 +22,7 @@ from bide.errors import (
     InstanceExistsError,
     InstanceNotFoundError,
     InstanceStateError,
+    LeaseLostError,
     OrchestratorNotFoundError,
 )
 from bide.model.clock import Clock
@@ -32,6 +33,7 @@ from bide.model.failure import FailureDetails
 from bide.model.instance import DeadLetterReason, IdReusePolicy, OrchestrationRuntimeStatus
 from bide.model.messages import (
     AnyMessage,
+    AwaitEnd,
     Begin,
     EntityBatchDone,
     Purge,
@@ -48,8 +50,8 @@ from bide.model.messages import (
     TimersDue,
     UnlockEntity,
 )
-from bide.runtime.completions import Ended
-from bide.runtime.passes import Envelope, Inbox, Pass, Resident
+from bide.runtime.completions import Completions, Ended
+from bide.runtime.passes import NO_ANSWER, Envelope, Inbox, Pass, Resident
 from bide.runtime.residents import Residents, events_of
 from bide.runtime.timers import Timers
 
@@ -73,6 +75,7 @@ class Delivery:
         timers: Timers,
         inbox: Inbox,
         outgoing: deque[Envelope],
+        completions: Completions,
         *,
         new_iid: Callable[[str], int],
     ) -> None:
@@ -84,6 +87,7 @@ class Delivery:
         self._inbox = inbox
         self._outgoing = outgoing
         self._uncommitted_ids: set[tuple[int, str]] = set()
+        self._completions = completions
         self._new_iid = new_iid
 
     def deliver(self, envelope: Envelope, work: Pass) -> None:
@@ -95,8 +99,7 @@ class Delivery:
         if instance is not None and instance.is_stranded and not instance.has_ended and _needs_code(message):
             self._leave_alone(envelope, instance, work)
             return
-        if envelope.key is not None:
-            work.batch.inbox_removed.append((0, envelope.key))
+        self._inbox.remove(envelope, work)
         if message.iid and (instance is None or instance.row.iid != message.iid):
             if type(message) is RaiseEvent:
                 self._bury(message, DeadLetterReason.DISCARDED, work)
@@ -110,6 +113,8 @@ class Delivery:
                 envelope.answer = self._for_entity(message, instance, work)
             else:
                 envelope.answer = self._HANDLERS[type(message)](self, message, instance, work, envelope.answer)
+        except LeaseLostError:
+            raise  # the pass is tried again, by whoever owns the instance now
         except BideError as error:
             envelope.answer = error
             if type(message) is StartInstance and envelope.reply is None and message.parent_instance_id is None:
@@ -263,6 +268,15 @@ class Delivery:
         if instance is not None and not instance.has_ended:
             self._open(instance, work).begin(message.execution_id)
 
+    def _await_end(self, message: AwaitEnd, instance: Instance | None, _work: Pass, _: Any) -> Any:
+        """Answer at once when it has ended, else when it has."""
+        if instance is None:
+            raise InstanceNotFoundError(message.instance_id)
+        if instance.has_ended or message.reply_to is None:
+            return True
+        self._completions.follow(message.instance_id, message.reply_to)
+        return NO_ANSWER
+
     def _suspend(self, message: Suspend, instance: Instance | None, work: Pass, _: Any) -> None:
         self._open(_live(message, instance), work).suspend(message.reason)
 
@@ -348,6 +362,7 @@ class Delivery:
         TaskDone: _task_done,
         TimersDue: _timers_due,
         Begin: _begin,
+        AwaitEnd: _await_end,
         Suspend: _suspend,
         Resume: _resume,
         Terminate: _terminate,
@@ -373,7 +388,7 @@ def _needs_code(message: AnyMessage) -> bool:
     """Whether the message can only be handled where the code is registered, and the history can be read."""
     if message.instance_id[0] == ENTITY_MARK:
         return type(message) in _ENTITY_MESSAGES
-    return type(message) not in (StartInstance, Purge)
+    return type(message) not in (StartInstance, Purge, AwaitEnd)
 
 
 def _live(message: AnyMessage, instance: Instance | None) -> Instance:

@@ -1,7 +1,8 @@
 """The client in the hub's own process: verbs become messages to the partition, or queries to the store."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,9 +11,11 @@ import msgspec
 from bide.client.base import (
     DEFAULT_PAGE_SIZE,
     Client,
+    ClusterStatus,
     DeadEvent,
     EntityStatus,
     HistoryEntry,
+    NodeStatus,
     OpenWait,
     OrchestrationStatus,
     QueuedMessage,
@@ -20,7 +23,13 @@ from bide.client.base import (
     ResultPage,
     optional_datetime,
 )
-from bide.errors import InstanceNotFoundError, InstanceStateError, PayloadTooLargeError
+from bide.errors import (
+    InstanceNotFoundError,
+    InstanceStateError,
+    PayloadTooLargeError,
+    StoreCorruptError,
+    StoreUnavailableError,
+)
 from bide.model.clock import Clock, time_micros, to_datetime, to_micros
 from bide.model.codec import decode_payload, decode_turn, encode_payload
 from bide.model.commit import Turn
@@ -44,6 +53,7 @@ from bide.model.names import (
     check_text,
     registered_name,
 )
+from bide.model.nodes import ClusterState, Node
 from bide.model.queue import QueueMessage
 from bide.runtime.completions import Completions, Ended, LookAgain
 from bide.runtime.ids import IdSource
@@ -58,15 +68,23 @@ class LocalClient(Client):
     """`Client` in process; see there for what the verbs promise."""
 
     def __init__(
-        self, partition: Partition, store: Store, clock: Clock, ids: IdSource, completions: Completions, limit: int
+        self,
+        partition: Partition,
+        store: Store,
+        clock: Clock,
+        ids: IdSource,
+        completions: Completions,
+        limit: int,
+        state: Callable[[], Awaitable[ClusterState]],
     ) -> None:
-        """`limit` is the largest payload in bytes."""
+        """`limit` is the largest payload in bytes; `state` tells about the nodes."""
         self._partition = partition
         self._store = store
         self._clock = clock
         self._ids = ids
         self._completions = completions
         self._limit = limit
+        self._state = state
 
     async def start_new(
         self,
@@ -79,7 +97,7 @@ class LocalClient(Client):
         version: str | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> str:
-        execution_id = self._ids.new_id()
+        execution_id = self._ids.new_instance_id()
         message = StartInstance(
             instance_id=execution_id if instance_id is None else check_instance_id(instance_id),
             name=registered_name(orchestrator),
@@ -166,11 +184,26 @@ class LocalClient(Client):
                     status = await self.get_status(instance_id)
                     if status.runtime_status.is_ended:
                         return status
-                return _ended_status(await ended)
+                return _ended_status(await self._end_of(instance_id, ended))
             except LookAgain:
                 continue
             finally:
                 self._completions.forget(instance_id, ended)
+
+    async def _end_of(self, instance_id: str, ended: asyncio.Future[Ended]) -> Ended:
+        """Wait for the end, wherever the instance is handled. Raises `LookAgain` when only the store knows more."""
+        heard = self._partition.follow(instance_id)
+        if heard is None:
+            return await ended
+        try:
+            await asyncio.wait((ended, heard), return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                with contextlib.suppress(StoreUnavailableError):  # as when the owner has changed
+                    heard.result()
+                raise LookAgain
+        finally:
+            heard.cancel()
+        return ended.result()
 
     async def terminate(self, instance_id: str, reason: str | None = None, *, recursive: bool = False) -> None:
         await self._partition.ask(
@@ -189,7 +222,7 @@ class LocalClient(Client):
     async def restart(self, instance_id: str, *, restart_with_new_instance_id: bool = True) -> str:
         record = await self._record(instance_id)
         started = _started(record)
-        execution_id = self._ids.new_id()
+        execution_id = self._ids.new_instance_id()
         message = StartInstance(
             instance_id=execution_id if restart_with_new_instance_id else instance_id,
             name=record.row.name,
@@ -237,7 +270,7 @@ class LocalClient(Client):
         turns = await self._store.turns(instance_id)
         if not turns:
             raise InstanceNotFoundError(instance_id)
-        return tuple(_entries(turns))
+        return tuple(_entries(instance_id, turns))
 
     async def waits(
         self,
@@ -272,6 +305,9 @@ class LocalClient(Client):
 
     async def peek_queue(self, queue: str, *, limit: int = DEFAULT_PAGE_SIZE) -> tuple[QueuedMessage, ...]:
         return tuple(map(_queued_message, await self._store.peek(check_queue_name(queue), limit)))
+
+    async def nodes(self) -> ClusterStatus:
+        return _cluster_status(await self._state())
 
     async def signal_entity(
         self,
@@ -344,16 +380,28 @@ def _check_is_orchestration(instance_id: str) -> None:
         raise InstanceNotFoundError(instance_id)
 
 
+@contextlib.contextmanager
+def _named(instance_id: str) -> Iterator[None]:
+    """What is stored of an instance and cannot be read is damaged."""
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError, IndexError) as error:
+        raise StoreCorruptError(
+            f"What is stored of {instance_id!r} cannot be read: {error}. Restore a backup, or purge it with force."
+        ) from error
+
+
 def _entity_status(record: StatusRecord, *, fetch_state: bool) -> EntityStatus:
     row = record.row
-    summary = msgspec.json.decode(row.custom_status or "{}", type=EntitySummary)
-    return EntityStatus(
-        entity_id=EntityId.parse(row.instance_id),
-        state=decode_payload(row.output) if fetch_state else None,
-        last_operation_time=to_datetime(record.updated_at),
-        locked_by=summary.locked_by,
-        backlog=summary.backlog,
-    )
+    with _named(row.instance_id):
+        summary = msgspec.json.decode(row.custom_status or "{}", type=EntitySummary)
+        return EntityStatus(
+            entity_id=EntityId.parse(row.instance_id),
+            state=decode_payload(row.output) if fetch_state else None,
+            last_operation_time=to_datetime(record.updated_at),
+            locked_by=summary.locked_by,
+            backlog=summary.backlog,
+        )
 
 
 def _check_id(instance_id: str) -> str:
@@ -377,9 +425,11 @@ def _optional_micros(value: datetime | None) -> int | None:
 
 
 def _started(record: StatusRecord) -> ExecutionStarted:
-    started = decode_turn(record.started)[0]
-    assert isinstance(started, ExecutionStarted)
-    return started
+    with _named(record.row.instance_id):
+        started = decode_turn(record.started)[0]
+        if not isinstance(started, ExecutionStarted):
+            raise TypeError(f"its history begins with {started.event_type}")
+        return started
 
 
 def _status(
@@ -404,55 +454,87 @@ def _status_of(
     waits: tuple[OpenWait, ...] = (),
     history: tuple[HistoryEntry, ...] | None = None,
 ) -> OrchestrationStatus:
-    return OrchestrationStatus(
-        instance_id=row.instance_id,
-        name=row.name,
-        runtime_status=row.status,
-        created_time=to_datetime(row.created_at),
-        last_updated_time=to_datetime(updated_at),
-        input=decode_payload(input_),
-        output=decode_payload(row.output),
-        custom_status=decode_payload(row.custom_status),
-        failure=row.failure,
-        version=row.version,
-        tags=row.tags or {},
-        parent_instance_id=row.parent_instance_id,
-        generation=row.generation,
-        scheduled_start_time=optional_datetime(row.start_at),
-        waits=waits,
-        buffered=row.buffered or {},
-        history=history,
-    )
+    with _named(row.instance_id):
+        return OrchestrationStatus(
+            instance_id=row.instance_id,
+            name=row.name,
+            runtime_status=row.status,
+            created_time=to_datetime(row.created_at),
+            last_updated_time=to_datetime(updated_at),
+            input=decode_payload(input_),
+            output=decode_payload(row.output),
+            custom_status=decode_payload(row.custom_status),
+            failure=row.failure,
+            version=row.version,
+            tags=row.tags or {},
+            parent_instance_id=row.parent_instance_id,
+            generation=row.generation,
+            scheduled_start_time=optional_datetime(row.start_at),
+            waits=waits,
+            buffered=row.buffered or {},
+            history=history,
+        )
 
 
-def _entries(turns: list[Turn]) -> Iterable[HistoryEntry]:
-    for turn in turns:
-        timestamp = to_datetime(turn.at)
-        for event in decode_turn(turn.data):
-            if isinstance(event, OrchestratorStarted):
-                timestamp = to_datetime(event.timestamp)
-            yield HistoryEntry(turn.seq, timestamp, event)
+def _entries(instance_id: str, turns: list[Turn]) -> Iterable[HistoryEntry]:
+    with _named(instance_id):
+        for turn in turns:
+            timestamp = to_datetime(turn.at)
+            for event in decode_turn(turn.data):
+                if isinstance(event, OrchestratorStarted):
+                    timestamp = to_datetime(event.timestamp)
+                yield HistoryEntry(turn.seq, timestamp, event)
 
 
 def _open_wait(wait: Wait) -> OpenWait:
-    return OpenWait(
-        instance_id=wait.instance_id,
-        name=wait.name,
-        since=to_datetime(wait.since),
-        deadline=optional_datetime(wait.deadline),
-        type=wait.type,
-    )
+    with _named(wait.instance_id):
+        return OpenWait(
+            instance_id=wait.instance_id,
+            name=wait.name,
+            since=to_datetime(wait.since),
+            deadline=optional_datetime(wait.deadline),
+            type=wait.type,
+        )
 
 
 def _dead_event(letter: DeadLetter) -> DeadEvent:
-    return DeadEvent(
-        instance_id=letter.instance_id,
-        name=letter.name,
-        data=decode_payload(letter.input),
-        event_id=letter.event_id,
-        raised_at=to_datetime(letter.raised_at),
-        recorded_at=to_datetime(letter.recorded_at),
-        reason=letter.reason,
+    with _named(letter.instance_id):
+        return DeadEvent(
+            instance_id=letter.instance_id,
+            name=letter.name,
+            data=decode_payload(letter.input),
+            event_id=letter.event_id,
+            raised_at=to_datetime(letter.raised_at),
+            recorded_at=to_datetime(letter.recorded_at),
+            reason=letter.reason,
+        )
+
+
+def _cluster_status(state: ClusterState) -> ClusterStatus:
+    owned: dict[int, list[int]] = {node.number: [] for node in state.nodes}
+    unowned: list[int] = []
+    for lease in state.leases:
+        is_owned = lease.node is not None and lease.node in owned and not lease.is_free
+        (owned[lease.node] if is_owned and lease.node is not None else unowned).append(lease.partition)
+    return ClusterStatus(
+        nodes=tuple(_node_status(node, owned[node.number], state) for node in state.nodes),
+        partitions=len(state.leases),
+        unowned=tuple(unowned),
+        offered=state.offered,
+    )
+
+
+def _node_status(node: Node, partitions: list[int], state: ClusterState) -> NodeStatus:
+    return NodeStatus(
+        name=node.name,
+        role=node.role,
+        partitions=tuple(partitions),
+        joined_time=to_datetime(node.joined_at),
+        last_seen_time=to_datetime(node.seen_at),
+        waiting=node.load.backlog + state.inbox_of(partitions),
+        resident=node.load.resident,
+        running=node.load.running,
+        rate=node.load.rate,
     )
 
 

@@ -8,12 +8,15 @@ are released when the batch is durable, in order.
 
 When a batch cannot be written, nothing that rests on it may stand: callers of all passes under way get
 `StoreUnavailableError`, all instances are dropped from memory, and the loop goes on from what the store holds.
+
+In a store that several nodes share the loop handles the instances of the partitions that its node owns (`Routes`).
+Partitions come and go between passes, when nothing is being written.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any, TypeGuard
 
 from bide.app import App
@@ -21,25 +24,23 @@ from bide.errors import (
     BideError,
     HubBusyError,
     HubClosedError,
+    LeaseLostError,
     StoreCorruptError,
     StoreError,
     StoreUnavailableError,
 )
 from bide.model.clock import Clock
+from bide.model.commit import Reply
 from bide.model.instance import InstanceRow
-from bide.model.messages import (
-    AnyMessage,
-    EntityBatchDone,
-    TaskDone,
-    TaskKind,
-    TimersDue,
-    decode_message,
-)
+from bide.model.messages import AnyMessage, AwaitEnd, EntityBatchDone, TaskDone, TaskKind, TimersDue
+from bide.runtime.answers import encode_answer
 from bide.runtime.completions import Completions
 from bide.runtime.delivery import Delivery
 from bide.runtime.jobs import JobResult, JobRunner
-from bide.runtime.passes import ALONE, Envelope, Inbox, Pass, Resident
+from bide.runtime.offers import Offers
+from bide.runtime.passes import ALONE, NO_ANSWER, Envelope, Inbox, Pass, Resident
 from bide.runtime.residents import Residents
+from bide.runtime.routes import Routes
 from bide.runtime.timers import Timers
 from bide.store.base import Store
 
@@ -52,33 +53,61 @@ _FEWEST_TO_SPLIT = 32
 BATCHES_IN_FLIGHT = 2
 """One being written, one waiting for the writer: the writer is never idle, and no batch waits for long."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 5.0
+_READ_AT_ONCE = 1024
+"""Messages from other nodes that are read from the inbox at a time."""
 _ACTIVITY = TaskKind.ACTIVITY
+_IT_HAS_ENDED = encode_answer(answer=True)
 
 
 class Partition:
-    """Owns a store's instances. `post` and `ask` are how everything reaches them."""
+    """Owns a store's instances, or a node's share of them. `post` and `ask` are how everything reaches them."""
 
     def __init__(
-        self, app: App, store: Store, clock: Clock, *, max_resident: int, max_backlog: int, completions: Completions
+        self,
+        app: App,
+        store: Store,
+        clock: Clock,
+        *,
+        max_resident: int,
+        max_backlog: int,
+        completions: Completions,
+        routes: Routes | None = None,
     ) -> None:
+        """`routes` say which instances are handled here; None: all of them."""
         self._store = store
+        self._routes = routes
         self._clock = clock
         self._max_backlog = max_backlog
         self._completions = completions
         self._timers = Timers(store, clock, self._post_due)
         self._mailbox: deque[Envelope] = deque()
         self._internal: deque[Envelope] = deque()  # from instance to instance; go first
-        self._inbox = Inbox()
+        self.inbox = Inbox(store, routes.partition_of if routes is not None else lambda _: 0)
         self._residents = Residents(app, store, limit=max_resident, is_running=self._is_running)
         self._delivery = Delivery(
-            app, self._residents, clock, self._timers, self._inbox, self._internal, new_iid=store.new_iid
+            app,
+            self._residents,
+            clock,
+            self._timers,
+            self.inbox,
+            self._internal,
+            completions,
+            new_iid=store.new_iid,
         )
         self._in_flight: deque[asyncio.Future[None]] = deque()
         self._waker: asyncio.Future[None] | None = None
+        self._has_mail = False
+        self._again: list[Envelope] = []  # after a failure
+        self._orders: deque[tuple[Callable[[], Awaitable[None]], asyncio.Future[None]]] = deque()
         self._failed = False
         self._failures = 0
         self._is_closing = False
+        self.messages = 0
+        """How many have been handled."""
         self.jobs: JobRunner
+        self.offers: Offers | None = None
+        self.on_failure: Callable[[], Awaitable[None]]
+        """What a node does before it goes on after a failure: find out which partitions it still holds."""
 
     # From outside
 
@@ -109,15 +138,31 @@ class Partition:
         """Drop an instance from memory, unless a commit of it is under way. Nothing changes but time."""
         return self._residents.evict(instance_id)
 
+    def follow(self, instance_id: str) -> "asyncio.Future[Any] | None":
+        """Ask the node that handles an instance to tell when it has ended; None when it is handled here."""
+        if self._routes is None or self._routes.is_ours(instance_id):
+            return None
+        return self.ask(AwaitEnd(instance_id=instance_id))
+
+    def look_for_mail(self) -> None:
+        """Other nodes may have stored messages for us."""
+        self._has_mail = True
+        self._wake()
+
     @property
     def backlog(self) -> int:
         """How many messages wait to be handled."""
         return len(self._mailbox) + len(self._internal)
 
     @property
+    def resident_count(self) -> int:
+        """How many instances are in memory."""
+        return len(self._residents)
+
+    @property
     def is_idle(self) -> bool:
         """Whether no message waits and no commit is under way."""
-        return not self._mailbox and not self._internal and not self._in_flight
+        return not (self._mailbox or self._internal or self._in_flight or self._has_mail or self._orders)
 
     @property
     def _is_settled(self) -> bool:
@@ -134,12 +179,77 @@ class Partition:
         while True:
             await self._until_work()
             if self._is_closing and (self._is_settled or self._failed):
-                self._refuse_all(HubClosedError("The hub was closed before this was stored."))
+                self._end()
                 return
             if self._failed:
                 await self._restart()
-            elif self._mailbox or self._internal:
-                await self._run_pass()
+            elif self._orders:
+                await self._carry_out()
+            else:
+                await self._read_mail()
+                if self._mailbox or self._internal:
+                    await self._run_pass()
+
+    # Partitions come and go
+
+    async def take_over(self, partitions: Collection[int]) -> None:
+        """Handle the instances of these partitions, which the store holds, from now on. Raises `StoreError`."""
+
+        async def order() -> None:
+            assert self._routes is not None
+            self._routes.owned.update(partitions)
+            self._timers.forget()
+            await self._recover()
+
+        await self._between_passes(order)
+
+    async def hand_over(self, partitions: Collection[int]) -> None:
+        """Handle the instances of these partitions no more: all that was begun is stored when this returns."""
+        await self._between_passes(lambda: self._let_go(partitions))
+
+    async def _between_passes(self, order: Callable[[], Awaitable[None]]) -> None:
+        done = asyncio.get_running_loop().create_future()
+        self._orders.append((order, done))
+        self._wake()
+        await done
+
+    async def _carry_out(self) -> None:
+        """Do what was ordered. Nothing is being written now. What fails half-way is made good by beginning again."""
+        order, done = self._orders.popleft()
+        failure: StoreError | None = None
+        try:
+            await order()
+        except StoreError as error:
+            failure = error
+            self._fail(error)
+        if done.cancelled():  # the hub is closing
+            return
+        if failure is None:
+            done.set_result(None)
+        else:
+            done.set_exception(failure)
+
+    async def _let_go(self, partitions: Collection[int]) -> None:
+        assert self._routes is not None
+        self._routes.owned.difference_update(partitions)
+        if self.offers is not None:
+            await self.offers.hold(self._residents, self._is_elsewhere)
+        self._residents.drop(self._is_elsewhere)
+        self.inbox.forget(each for each in self._internal if self._is_elsewhere(each.message.instance_id))
+        ours = [each for each in self._internal if not self._is_elsewhere(each.message.instance_id)]
+        self._internal.clear()  # what waits between passes is stored: the next owner reads it
+        self._internal.extend(ours)
+        self._timers.forget()
+        self._completions.drop(self._is_elsewhere)
+
+    def _is_elsewhere(self, instance_id: str) -> bool:
+        return self._routes is not None and not self._routes.is_ours(instance_id)
+
+    def _end(self) -> None:
+        self._refuse_all(HubClosedError("The hub was closed before this was stored."))
+        for _, done in self._orders:
+            done.cancel()
+        self._orders.clear()
 
     def close(self) -> None:
         """Finish what has been accepted, then end `run`."""
@@ -160,7 +270,9 @@ class Partition:
     async def _until_work(self) -> None:
         """Wait until there is something to do, and room in the pipeline to do it."""
         while not self._failed:
-            if len(self._in_flight) < BATCHES_IN_FLIGHT and (self._mailbox or self._internal):
+            if self._orders and not self._in_flight:
+                return
+            if self._has_work and len(self._in_flight) < BATCHES_IN_FLIGHT:
                 return
             if self._is_closing and self._is_settled:
                 return
@@ -169,9 +281,25 @@ class Partition:
         while self._in_flight:
             await asyncio.wait(self._in_flight)
 
+    @property
+    def _has_work(self) -> bool:
+        return not self._orders and bool(self._mailbox or self._internal or self._has_mail)
+
+    async def _read_mail(self) -> None:
+        """Read messages of other nodes, unless there is enough to do."""
+        if not self._has_mail or len(self._internal) > _READ_AT_ONCE:
+            return
+        self._has_mail = False
+        try:
+            envelopes, self._has_mail = await self.inbox.read(_READ_AT_ONCE)
+        except StoreError as error:
+            self._fail(error)
+            return
+        self._internal.extend(envelopes)
+
     async def _run_pass(self) -> None:
         work = Pass()
-        envelopes = self._take(self._share())
+        envelopes = self._ours(self._take(self._share()), work)
         try:
             room = 2 * MESSAGES_PER_PASS
             while envelopes:
@@ -180,7 +308,8 @@ class Partition:
                 for envelope in envelopes:
                     self._delivery.deliver(envelope, work)
                 self._delivery.close_turns(work)
-                envelopes = [] if self._is_closing else self._take_internal(max(room, 0), work)
+                self.messages += len(envelopes)
+                envelopes = [] if self._is_closing else self._ours(self._take_internal(max(room, 0), work), work)
             self._store_leftovers(work)
             self._commit(work)
         except Exception as error:  # noqa: BLE001  (callers must be told, whatever it is)
@@ -189,6 +318,18 @@ class Partition:
             delivered = set(map(id, work.envelopes))
             work.envelopes.extend(envelope for envelope in envelopes if id(envelope) not in delivered)
             self._give_up(work, error)
+
+    def _ours(self, envelopes: list[Envelope], work: Pass) -> list[Envelope]:
+        """Keep what is handled here; the rest goes into its owners' inboxes with this pass."""
+        if self._routes is None:
+            return envelopes
+        ours = []
+        for envelope in envelopes:
+            if self._routes.is_ours(envelope.message.instance_id):
+                ours.append(envelope)
+            elif type(envelope.message) is not TimersDue:
+                self._routes.forward(envelope, self.inbox, work)
+        return ours
 
     def _is_running(self, instance_id: str, execution_id: str, task_id: int) -> bool:
         return self.jobs.is_running(instance_id, execution_id, task_id)
@@ -241,11 +382,19 @@ class Partition:
 
     def _store_leftovers(self, work: Pass) -> None:
         """Store messages of this pass that no turn of it handles, with the turns that sent them."""
+        if self._routes is not None:
+            ours = self._ours(list(self._internal), work)
+            self._internal.clear()
+            self._internal.extend(ours)
         for envelope in self._internal:
-            self._inbox.keep(envelope, envelope.message, work)
+            self.inbox.keep(envelope, envelope.message, work)
 
     def _commit(self, work: Pass) -> None:
         batch = work.batch
+        if self._routes is not None:
+            self._add_replies(work)
+        if self.offers is not None:
+            self.offers.settle(work, self._residents)
         if batch.is_empty:
             self._release_after_others(work)
             return
@@ -253,6 +402,17 @@ class Partition:
         done = asyncio.ensure_future(self._store.commit(batch))
         self._in_flight.append(done)
         done.add_done_callback(lambda future: self._on_committed(work, future))
+
+    def _add_replies(self, work: Pass) -> None:
+        """What other nodes are told when the batch is durable."""
+        replies = work.batch.replies
+        for envelope in work.envelopes:
+            address = envelope.message.reply_to
+            if address is not None and envelope.answer is not NO_ANSWER:
+                replies.append(Reply(*address, encode_answer(envelope.answer)))
+        for instance_id in (*(ended.row.instance_id for ended in work.ended), *work.purged):
+            followers = self._completions.take_followers(instance_id)
+            replies.extend(Reply(*address, _IT_HAS_ENDED) for address in followers)
 
     def _release_after_others(self, work: Pass) -> None:
         """Release a pass that changed nothing. Its answers may rest on batches that are still being written."""
@@ -284,8 +444,14 @@ class Partition:
     def _release(self, work: Pass) -> None:
         """The batch is durable: let its effects out."""
         self._delivery.are_stored(work.batch.commits)
+        self.inbox.are_removed(work.batch.inbox_removed)
         for envelope in work.envelopes:
             self._answer(envelope)
+        for envelope in work.forwarded:
+            if _is_job_result(envelope.message):
+                self.jobs.forget(envelope.message)
+        if self.offers is not None:
+            self.offers.are_removed(work.batch.activities_removed)
         for ended in work.ended:
             _log_failure(ended.row)
             self._completions.ended(ended)
@@ -312,28 +478,48 @@ class Partition:
     # When the store fails
 
     def _give_up(self, work: Pass, error: BaseException) -> None:
-        self._failed = True
         failure = error if isinstance(error, BideError) else StoreUnavailableError(f"The store failed: {error}")
-        for envelope in work.envelopes:
+        is_unwritten = isinstance(error, LeaseLostError)  # for certain: it may be tried again, by whoever owns it now
+        unwritten_keys = {posted.key for posted in work.batch.inbox_added}
+        for envelope in (*work.envelopes, *work.forwarded):
+            if envelope.key in unwritten_keys:
+                envelope.key = None
             if envelope.reply is not None:
-                if not envelope.reply.done():
+                if envelope.reply.done():
+                    continue
+                if is_unwritten:
+                    envelope.answer = None
+                    self._again.append(envelope)
+                else:
                     envelope.reply.set_exception(failure)
-            elif _is_job_result(envelope.message):
-                self._mailbox.append(envelope)  # nobody else knows the result
-        if self._failures == 0:
-            _log.error("store failed, going on from what it holds: %s", failure)
+            elif _is_job_result(envelope.message) and envelope.key is None:
+                self._again.append(envelope)  # nobody else knows the result
+        self._fail(failure)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failures == 0 and not self._failed:
+            if isinstance(error, LeaseLostError):
+                _log.warning("lost a partition to another node, going on with what is left: %s", error)
+            else:
+                _log.error("store failed, going on from what it holds: %s", error)
+        self._failed = True
 
     async def _restart(self) -> None:
         """Forget everything in memory, and begin again from what the store holds."""
         self._residents.clear()
         self._internal.clear()
+        self.inbox.forget()
         self._delivery.forget()
         self._timers.forget()
         self._failures += 1
         if self._failures > 1:
             await asyncio.sleep(min(_FIRST_PAUSE * 2**self._failures, _LONGEST_PAUSE))
+        self._mailbox.extendleft(reversed(self._again))
+        self._again.clear()
         self._failed = False
         try:
+            if self._routes is not None:
+                await self.on_failure()
             await self._recover()
         except StoreError as error:
             self._failed = True
@@ -350,9 +536,11 @@ class Partition:
         self._mailbox = kept
 
     async def _recover(self) -> None:
-        for key, data in await self._store.inbox():
-            self._inbox.is_known(key)
-            self._internal.append(Envelope(decode_message(data), key=key))
+        envelopes, _ = await self.inbox.read()
+        if self._routes is None:
+            for envelope in envelopes:
+                self.inbox.number_from(envelope.key or 0)
+        self._internal.extend(envelopes)
         after = 0
         while rows := await self._store.active(after, MESSAGES_PER_PASS):
             after = rows[-1][0]

@@ -1,19 +1,25 @@
 """What the loop works on: messages under way, and what a pass over them gathers."""
 
 import asyncio
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from bide.core.entities import EntityInstance
 from bide.core.instance import Instance
 from bide.core.turn import Job
 from bide.model.commit import Batch, Posted
-from bide.model.messages import AnyMessage, Rewind, TakeUp, encode_message
+from bide.model.messages import AnyMessage, Rewind, TakeUp, decode_message, encode_message
 from bide.runtime.completions import Ended
+from bide.store.base import Store
 
 Resident = Instance | EntityInstance
 
 ALONE = frozenset({Rewind, TakeUp})
 """Messages that begin a pass, and are the only ones of its first round: they read history, which must be stored by then."""
+
+
+NO_ANSWER: Any = object()
+"""What an envelope holds for which the answer comes later."""
 
 
 class Envelope:
@@ -31,11 +37,12 @@ class Envelope:
 class Pass:
     """What one pass has gathered: the batch, and the effects that wait for it."""
 
-    __slots__ = ("batch", "ended", "envelopes", "instances", "jobs", "purged", "wake_at")
+    __slots__ = ("batch", "ended", "envelopes", "forwarded", "instances", "jobs", "purged", "wake_at")
 
     def __init__(self) -> None:
         self.batch = Batch()
         self.envelopes: list[Envelope] = []
+        self.forwarded: list[Envelope] = []
         self.jobs: list[tuple[str, str, Job]] = []
         self.instances: dict[str, Resident] = {}
         self.ended: list[Ended] = []
@@ -44,18 +51,67 @@ class Pass:
 
 
 class Inbox:
-    """Stores messages that no turn has handled yet, under keys that grow."""
+    """Stored messages: those that no turn has handled yet, under keys that grow.
 
-    def __init__(self) -> None:
+    In a store that others share, messages come that somebody else has stored. What is read while a batch is being written that
+    removes it is seen, and must not be taken a second time: a key is known until the removal is durable, and until a
+    reading that began before has ended.
+    """
+
+    def __init__(self, store: Store, partition_of: Callable[[str], int]) -> None:
+        self._store = store
+        self._partition_of = partition_of
         self._last_key = 0
+        self._known: set[int] = set()
+        self._removed_meanwhile: set[int] | None = None
 
-    def is_known(self, key: int) -> None:
-        """A stored message has this key."""
+    def number_from(self, key: int) -> None:
+        """Keys above this one are ours to give."""
         self._last_key = max(self._last_key, key)
+
+    def add(self, message: AnyMessage, work: Pass) -> int:
+        """Store `message`, for whoever owns its receiver, with the batch of `work`; return its key."""
+        self._last_key += 1
+        partition = self._partition_of(message.instance_id)
+        work.batch.inbox_added.append(Posted(partition, self._last_key, encode_message(message)))
+        return self._last_key
 
     def keep(self, envelope: Envelope, message: AnyMessage, work: Pass) -> None:
         """Store `message` with the batch of `work`, unless it is stored already."""
         if envelope.key is None:
-            self._last_key += 1
-            envelope.key = self._last_key
-            work.batch.inbox_added.append(Posted(0, envelope.key, encode_message(message)))
+            envelope.key = self.add(message, work)
+            self._known.add(envelope.key)
+
+    def remove(self, envelope: Envelope, work: Pass) -> None:
+        """Remove a message, if it is stored, with the batch of `work`: a turn handles it."""
+        if envelope.key is not None:
+            work.batch.inbox_removed.append((self._partition_of(envelope.message.instance_id), envelope.key))
+
+    def are_removed(self, keys: Iterable[tuple[int, int]]) -> None:
+        """The store has them no more."""
+        if self._removed_meanwhile is None:
+            self._known.difference_update(key for _, key in keys)
+        else:
+            self._removed_meanwhile.update(key for _, key in keys)
+
+    async def read(self, limit: int | None = None) -> tuple[list[Envelope], bool]:
+        """Read stored messages that are not known yet, about `limit` of them, and whether there may be more."""
+        self._removed_meanwhile = set()
+        wanted = None if limit is None else limit + len(self._known)
+        try:
+            rows = await self._store.inbox(wanted)
+        finally:
+            gone, self._removed_meanwhile = self._removed_meanwhile, None
+        fresh = [Envelope(decode_message(data), key=key) for key, data in rows if key not in self._known]
+        self._known.difference_update(gone)
+        for envelope in fresh:
+            assert envelope.key is not None
+            self._known.add(envelope.key)
+        return fresh, wanted is not None and len(rows) == wanted
+
+    def forget(self, envelopes: Iterable[Envelope] | None = None) -> None:
+        """Whoever reads next takes these anew; None: all of them."""
+        if envelopes is None:
+            self._known.clear()
+        else:
+            self._known.difference_update(envelope.key for envelope in envelopes if envelope.key is not None)

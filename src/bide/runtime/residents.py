@@ -17,7 +17,7 @@ from bide.model.events import EventRaised, HistoryEvent
 from bide.model.instance import InstanceRow
 from bide.model.messages import Purge, RaiseEvent, StartInstance
 from bide.runtime.passes import ALONE, Envelope, Pass, Resident
-from bide.store.base import Store
+from bide.store.base import Loaded, Store
 
 
 class Residents:
@@ -38,6 +38,9 @@ class Residents:
         self.unusable: dict[str, BideError] = {}
         self.at_work_on: str | None = None
         """The instance that is being loaded, or told a message, just now."""
+
+    def __len__(self) -> int:
+        return len(self._instances)
 
     def get(self, instance_id: str) -> Resident | None:
         return self._instances.get(instance_id)
@@ -82,6 +85,13 @@ class Residents:
     def is_pinned(self, instance_id: str) -> bool:
         return instance_id in self._pinned
 
+    def drop(self, is_gone: Callable[[str], bool]) -> None:
+        """Drop those that are handled elsewhere from now on, and what is known of them."""
+        for instance_id in [each for each in self._instances if is_gone(each)]:
+            self.evict(instance_id)
+        for instance_id in [each for each in self.unusable if is_gone(each)]:
+            del self.unusable[instance_id]
+
     def evict(self, instance_id: str) -> bool:
         """Drop an instance, unless it is pinned. Nothing changes but time."""
         if instance_id in self._pinned or instance_id not in self._instances:
@@ -110,14 +120,15 @@ class Residents:
         cold.difference_update(self._pinned, work.instances)
         if cold:
             for loaded in await self._store.load(list(cold)):
-                self._admit(loaded.row, loaded.turns, work)
+                self._admit(loaded, work)
         await self._find_duplicates(envelopes)
         for envelope in envelopes:
             if type(envelope.message) in ALONE:
                 envelope.answer = await self._store.turns(envelope.message.instance_id)
         await self._find_leftovers(envelopes)
 
-    def _admit(self, row: InstanceRow, turns: list[Turn], work: Pass) -> None:
+    def _admit(self, loaded: Loaded, work: Pass) -> None:
+        row, turns = loaded.row, loaded.turns
         self.at_work_on = row.instance_id
         unusable = self.unusable.get(row.instance_id)
         try:
@@ -138,7 +149,8 @@ class Residents:
             work.jobs.extend(
                 (row.instance_id, row.execution_id, task)
                 for task in instance.jobs
-                if not self._is_running(row.instance_id, row.execution_id, task.task_id)
+                if task.task_id not in loaded.offered
+                and not self._is_running(row.instance_id, row.execution_id, task.task_id)
             )
 
     def _restored(self, row: InstanceRow, events: list[HistoryEvent], seq: int) -> Resident:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 
 from bide.errors import BideError
@@ -18,7 +19,16 @@ _EVERY = timedelta(minutes=10)
 class Retention:
     """A duty that runs every ten minutes."""
 
-    def __init__(self, client: LocalClient, store: Store, clock: Clock, keep: timedelta) -> None:
+    def __init__(
+        self,
+        client: LocalClient,
+        store: Store,
+        clock: Clock,
+        keep: timedelta,
+        is_on_duty: Callable[[], bool] | None = None,
+    ) -> None:
+        """`is_on_duty` tells whether it is for this node to do, among several."""
+        self._is_on_duty = is_on_duty
         self._client = client
         self._store = store
         self._clock = clock
@@ -26,6 +36,8 @@ class Retention:
 
     async def run_once(self) -> int:
         """Remove what is older than it is to be kept; how many instances that were."""
+        if self._is_on_duty is not None and not self._is_on_duty():
+            return 0
         before = self._clock.now() - span_micros(self._keep)
         await self._store.expire_dead_letters(before)
         return await self._client.purge_where(InstanceFilter(statuses=ENDED, ended_before=before))

@@ -79,7 +79,7 @@ class Timers:
                 _log.warning("cannot read timers, trying again: %s", error)
                 self.arm(now + _PAUSE_AFTER_ERROR)
             return
-        fresh = [instance_id for instance_id in due.instance_ids if instance_id not in self._posted | self._ignored]
+        fresh = [each for each in due.instance_ids if each not in self._posted and each not in self._ignored]
         self._posted.update(fresh)
         self._post_due(fresh)
         if due.next_at is not None and due.next_at > now:

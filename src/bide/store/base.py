@@ -214,8 +214,8 @@ class Store(QueueStore, SettingStore, Protocol):
         """(iid, instance id) of instances with `is_active`, by iid, from above `after_iid`."""
         ...
 
-    async def inbox(self) -> list[tuple[int, bytes]]:
-        """Messages that were added and not removed, by key."""
+    async def inbox(self, limit: int | None = None) -> list[tuple[int, bytes]]:
+        """Messages that were added and not removed, by key; the first `limit` of them."""
         ...
 
     # Queries

@@ -32,7 +32,7 @@ class Listener(Protocol):
         ...
 
     def on_activities(self) -> None:
-        """There is an activity to be claimed."""
+        """There may be an activity to be claimed: one was offered, or one has ended that kept others of its name waiting."""
         ...
 
     def on_change(self) -> None:

@@ -36,7 +36,7 @@ class MemoryStore(MemoryQueues):
     async def close(self) -> None:
         self._is_open = False
 
-    def new_iid(self, instance_id: str) -> int:  # noqa: ARG002
+    def new_iid(self, instance_id: str) -> int:  # noqa: ARG002  (iids of an embedded store have no parts)
         self._last_iid += 1
         return self._last_iid
 
@@ -105,8 +105,8 @@ class MemoryStore(MemoryQueues):
         rows = sorted((iid, row.instance_id) for iid, row in self._rows.items() if row.is_active and iid > after_iid)
         return rows[:limit]
 
-    async def inbox(self) -> list[tuple[int, bytes]]:
-        return sorted(self._inbox.items())
+    async def inbox(self, limit: int | None = None) -> list[tuple[int, bytes]]:
+        return sorted(self._inbox.items())[:limit]
 
     async def get(self, instance_id: str) -> StatusRecord | None:
         self._check_open()

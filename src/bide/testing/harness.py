@@ -80,10 +80,10 @@ class Harness:
     """
 
     def __init__(self, app: App, store: Store | None = None, **options: Any) -> None:
-        """`options` are those of `Hub`."""
+        """`options` are those of `Hub`. Activities with `process=True` run on threads, unless `activity_processes` is given."""
         self.clock = VirtualClock()
         self.store = store if store is not None else MemoryStore()
-        self.hub = Hub(app, self.store, clock=self.clock, **options)
+        self.hub = Hub(app, self.store, clock=self.clock, **{"activity_processes": 0, **options})
 
     async def __aenter__(self) -> Self:
         await self.hub.__aenter__()

@@ -112,7 +112,7 @@ def _notices(batch: Batch, held: Collection[int], channels: Channels) -> Iterato
     """Channels and payloads. A transaction that notifies holds up all others that do: none without need, and one a channel."""
     for partition in {posted.partition for posted in batch.inbox_added}.difference(held):
         yield channels.partition(partition), ""
-    if batch.activities_added:
+    if batch.activities_added or batch.activities_removed:
         yield channels.activities, ""
     for reply in batch.replies:
         for payload in channels.reply_payloads(reply.request, reply.data):

@@ -100,9 +100,9 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
     async def active(self, after_iid: int, limit: int) -> list[tuple[int, str]]:
         return [tuple(row) for row in await self._own(_ACTIVE, list(self.held), after_iid, limit)]
 
-    async def inbox(self) -> list[tuple[int, bytes]]:
-        sql = "SELECT key, data FROM inbox WHERE partition = ANY($1::integer[]) ORDER BY key"
-        return [tuple(row) for row in await self._own(sql, list(self.held))]
+    async def inbox(self, limit: int | None = None) -> list[tuple[int, bytes]]:
+        sql = "SELECT key, data FROM inbox WHERE partition = ANY($1::integer[]) ORDER BY key LIMIT $2"
+        return [tuple(row) for row in await self._own(sql, list(self.held), limit)]
 
     async def _own(self, sql: str, *values: Any) -> list[Any]:
         """Read what only the owner changes: not before a lost connection of ours can change it no more."""

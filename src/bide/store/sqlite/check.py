@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from bide.errors import StoreUnavailableError, StoreVersionError
+from bide.errors import StoreCorruptError, StoreUnavailableError, StoreVersionError
 from bide.model.codec import decode_turn
 from bide.model.commit import Turn
 from bide.model.events import EventRaised, HistoryEvent
@@ -138,10 +138,9 @@ def _integrity(connection: sqlite3.Connection) -> Iterator[Violation]:
 
 def _schema(connection: sqlite3.Connection) -> Iterator[Violation]:
     """Compare tables and indexes with those of a new database."""
-    sql = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
     with make_schema() as new:
-        expected: dict[str, str] = dict(new.execute(sql))
-    actual: dict[str, str] = dict(connection.execute(sql))
+        expected = _definitions(new)
+    actual = _definitions(connection)
     for name in sorted(expected.keys() | actual.keys()):
         if name not in actual:
             yield Violation("sqlite_master", name, "is missing")
@@ -150,7 +149,14 @@ def _schema(connection: sqlite3.Connection) -> Iterator[Violation]:
         elif name not in expected:
             yield Violation("sqlite_master", name, "should not be there")
         elif actual[name] != expected[name]:
-            yield Violation("sqlite_master", name, f"should be: {expected[name]}")
+            yield Violation("sqlite_master", name, f"should be: {expected[name][1]}")
+
+
+def _definitions(connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+    """What each table or index is, also by the types of these values, and its SQL."""
+    what = "quote(type) || quote(name) || quote(tbl_name)"
+    rows = connection.execute(f"SELECT CAST(name AS TEXT), {what}, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return {name: (kind, sql) for name, kind, sql in rows}
 
 
 def _tables(connection: sqlite3.Connection) -> dict[str, list[tuple[str, str, bool, int]]]:
@@ -204,7 +210,7 @@ def _messages(connection: sqlite3.Connection) -> Iterator[Violation]:
     for key, data in connection.execute("SELECT key, data FROM inbox"):
         try:
             decode_message(data)
-        except (msgspec.DecodeError, TypeError) as error:
+        except StoreCorruptError as error:
             yield Violation("inbox", f"key {key}", f"should be an encoded message: {error}")
 
 
@@ -231,7 +237,7 @@ def _read_turns(
     for seq, at, data in connection.execute("SELECT seq, at, data FROM history WHERE iid = ? ORDER BY seq", (iid,)):
         try:
             into.append((Turn(seq, at, data), decode_turn(data)))
-        except (msgspec.DecodeError, TypeError) as error:
+        except msgspec.DecodeError as error:
             yield Violation("history", f"iid {iid}, seq {seq}", f"data should be an encoded list of events: {error}")
 
 

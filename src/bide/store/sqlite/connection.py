@@ -44,10 +44,16 @@ def driver_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise explain(error, path) from error
+    except UnicodeDecodeError as error:  # SQLite's own words quote what is damaged
+        raise StoreCorruptError(
+            f"{path} is damaged ({error}). Restore a backup, or try 'sqlite3 FILE .recover'."
+        ) from error
 
 
 def explain(error: sqlite3.Error, path: Path) -> StoreError:  # noqa: PLR0911  (a table)
     """Say what a driver error means for `path`, and what to do about it."""
+    if str(error).startswith("Could not decode to UTF-8"):
+        return StoreCorruptError(f"{path} is damaged ({error}). 'bide db check' names the row; restore a backup.")
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     match code:
         case sqlite3.SQLITE_FULL:

@@ -5,11 +5,12 @@ less than handing them to a thread would, and see what is committed.
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
+from bide.errors import StoreCorruptError
 from bide.model.commit import Batch, Turn
 from bide.model.failure import FailureDetails
 from bide.model.instance import ENDED, DeadLetter, DeadLetterReason, InstanceRow, OrchestrationRuntimeStatus, Wait
@@ -18,6 +19,8 @@ from bide.store.base import Due, InstanceFilter, Loaded, Page, StatusRecord, par
 from bide.store.sqlite.batch import INSERT, parameters
 from bide.store.sqlite.queues import SqliteQueues
 from bide.store.sqlite.settings import SqliteSettings
+
+T = TypeVar("T")
 
 ROW = (
     "i.iid, i.id, i.name, i.status, i.created_at, i.execution_id, i.generation, i.version, i.parent_instance_id, i.tags, "
@@ -41,6 +44,7 @@ class SqliteStore(SqliteQueues, SqliteSettings):
 
     async def open(self) -> None:
         await super().open()
+        self._last_iid = 0
         try:
             [(self._last_iid,)] = self._read("SELECT last_iid FROM meta")
         except BaseException:
@@ -62,7 +66,7 @@ class SqliteStore(SqliteQueues, SqliteSettings):
                 msgspec.json.encode(list(turns)).decode(),
             ):
                 turns[iid].append(Turn(seq, at, data))
-        return [Loaded(row_of(row), turns.get(row[0], [])) for row in rows]
+        return [Loaded(self._made(row_of, row), turns.get(row[0], [])) for row in rows]
 
     async def seen_event_ids(self, pairs: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
         found = self._read(
@@ -92,14 +96,14 @@ class SqliteStore(SqliteQueues, SqliteSettings):
             "SELECT iid, id FROM instances WHERE is_active AND iid > ? ORDER BY iid LIMIT ?", after_iid, limit
         )
 
-    async def inbox(self) -> list[tuple[int, bytes]]:
-        return self._read("SELECT key, data FROM inbox ORDER BY key")
+    async def inbox(self, limit: int | None = None) -> list[tuple[int, bytes]]:
+        return self._read("SELECT key, data FROM inbox ORDER BY key LIMIT ?", -1 if limit is None else limit)
 
     # Queries
 
     async def get(self, instance_id: str) -> StatusRecord | None:
         rows = self._read(f"SELECT {_RECORD} FROM instances AS i WHERE i.id = ?", instance_id)
-        return _record(rows[0]) if rows else None
+        return self._made(_record, rows[0]) if rows else None
 
     async def query(self, where: InstanceFilter, *, limit: int = 100, token: str | None = None) -> Page[StatusRecord]:
         conditions, values = _conditions(where)
@@ -111,7 +115,9 @@ class SqliteStore(SqliteQueues, SqliteSettings):
             values.extend(parse_token(token, 1))
         sql = f"SELECT {_RECORD} FROM instances AS i WHERE {' AND '.join(conditions)} ORDER BY i.iid DESC LIMIT ?"
         rows = self._read(sql, *values, limit + 1)
-        return Page([_record(row) for row in rows[:limit]], str(rows[limit - 1][0]) if len(rows) > limit else None)
+        return Page(
+            [self._made(_record, row) for row in rows[:limit]], str(rows[limit - 1][0]) if len(rows) > limit else None
+        )
 
     def _selective(self, where: InstanceFilter) -> Iterable[tuple[str, tuple[Any, ...]]]:
         """Conditions that an index answers. What many rows meet is found sooner by looking through the newest.
@@ -185,7 +191,7 @@ class SqliteStore(SqliteQueues, SqliteSettings):
             *values,
             limit + 1,
         )
-        items = [_dead_letter(row) for row in rows[:limit]]
+        items = [self._made(_dead_letter, row) for row in rows[:limit]]
         return Page(items, str(rows[limit - 1][0]) if len(rows) > limit else None)
 
     async def children(self, instance_ids: Sequence[str]) -> list[str]:
@@ -200,6 +206,15 @@ class SqliteStore(SqliteQueues, SqliteSettings):
         if count:
             await self._change("DELETE FROM dead_letters WHERE recorded_at < ?", before)
         return int(count)
+
+    def _made(self, make: Callable[[Sequence[Any]], T], row: Sequence[Any]) -> T:
+        """Make a value of a row; that it cannot be made is damage."""
+        try:
+            return make(row)
+        except (ValueError, TypeError) as error:
+            raise StoreCorruptError(
+                f"{self.path} is damaged: the row of {row[1]!r} cannot be read: {error}. Restore a backup."
+            ) from error
 
 
 def _conditions(where: InstanceFilter) -> tuple[list[str], list[Any]]:

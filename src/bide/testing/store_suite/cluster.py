@@ -163,7 +163,7 @@ async def test_nodes_know_each_other(join: Join) -> None:
 async def test_a_beat_tells_how_busy_a_node_is(join: Join) -> None:
     """And returns what everybody may see."""
     one, two = await join(), await join(claim=[1])
-    load = NodeLoad(backlog=1, resident=2, running=3, messages=4)
+    load = NodeLoad(backlog=1, resident=2, running=3, rate=4.5)
     state = await one.store.beat(TTL, load)
     assert state == await two.store.state()
     assert [node.load for node in state.nodes] == [load, NodeLoad()]

@@ -99,6 +99,7 @@ async def test_the_inbox_keeps_messages_in_order(store: Store) -> None:
     await write(store, inbox_added=[Posted(0, 2, b"two"), Posted(0, 1, b"one"), Posted(0, 3, b"\x00\xff")])
     await write(store, inbox_removed=[(0, 2)])
     assert await store.inbox() == [(1, b"one"), (3, b"\x00\xff")]
+    assert await store.inbox(1) == [(1, b"one")]
 
 
 async def test_iids_are_never_given_out_twice(store: Store, make_store: Callable[[], Store]) -> None:

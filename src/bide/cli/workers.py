@@ -1,0 +1,98 @@
+"""`bide serve --workers N`: several processes behind one port, as nodes of one hub.
+
+The first process opens the port, and starts the others, which run the same command with the open socket: whichever is free
+takes a connection. A worker that dies is started anew; those that it leaves are served by the others meanwhile.
+"""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from bide.cli.exits import Exit
+from bide.errors import ConfigurationError
+
+_log = logging.getLogger("bide.workers")
+
+_SOCKET_MARK = "BIDE_WORKER_SOCKET"
+_NUMBER_MARK = "BIDE_WORKER_NUMBER"
+_SHORTEST_LIFE = 5.0
+"""Seconds; a worker that ends sooner will not do better the next time, so there is a pause before it."""
+_EVERY = 0.2
+
+
+def is_worker() -> bool:
+    """Whether this process is one of several, started by the first."""
+    return _SOCKET_MARK in os.environ
+
+
+def inherited_listener() -> socket.socket:
+    """Take over, in a worker and once, the socket that the first process has opened."""
+    return socket.socket(fileno=int(os.environ[_SOCKET_MARK]))
+
+
+def name_of(node: str | None) -> str | None:
+    """Tell the workers of one command apart."""
+    return f"{node}-{os.environ[_NUMBER_MARK]}" if node is not None and is_worker() else node
+
+
+def is_first_worker() -> bool:
+    """Whether this process is to say what is served: one of several does."""
+    return os.environ.get(_NUMBER_MARK, "0") == "0"
+
+
+def check_store(store: str, workers: int) -> None:
+    """Raise `ConfigurationError` unless so many processes may use the store at a time."""
+    if workers > 1 and not store.startswith(("postgresql:", "postgres:")):
+        raise ConfigurationError(
+            f"{workers} workers need a store that processes share, and {store} belongs to one. "
+            "Name one with --store postgresql://…, or leave --workers out; activities that compute get processes of their own "
+            "with @app.activity(process=True)."
+        )
+
+
+def supervise(listener: socket.socket, workers: int) -> int:
+    """Run ourselves so many times, until a signal comes."""
+    is_over: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _: is_over.append(received))
+    os.set_inheritable(listener.fileno(), True)  # noqa: FBT003  (the standard library's)
+    running = [_Worker(number, listener) for number in range(workers)]
+    while not is_over:
+        time.sleep(_EVERY)
+        for worker in running:
+            worker.look_after()
+    for worker in running:
+        worker.process.terminate()
+    codes = [worker.process.wait() for worker in running]
+    return Exit.OK if not any(codes) else Exit.FAILED
+
+
+class _Worker:
+    """A process, and the one that comes after it."""
+
+    def __init__(self, number: int, listener: socket.socket) -> None:
+        self._number = number
+        self._listener = listener
+        self._start()
+
+    def _start(self) -> None:
+        socket_number = self._listener.fileno()
+        self._since = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bide", *sys.argv[1:]],
+            env={**os.environ, _SOCKET_MARK: str(socket_number), _NUMBER_MARK: str(self._number)},
+            pass_fds=[socket_number],
+            start_new_session=True,  # Ctrl-C is for the first process to pass on
+        )
+
+    def look_after(self) -> None:
+        """Start it anew if it has ended."""
+        code = self.process.poll()
+        if code is None or time.monotonic() - self._since < _SHORTEST_LIFE:
+            return
+        _log.warning("worker %d (process %d) has ended with %d, starting it anew", self._number, self.process.pid, code)
+        self._start()

@@ -1,0 +1,121 @@
+"""Activities that the owner leaves to whichever node has room."""
+
+import asyncio
+
+import pytest
+from tests.cluster.nodes import Nodes, die
+
+import bide
+from bide.runtime import jobs
+
+app = bide.App()
+gates: list[asyncio.Event] = []
+
+
+@app.orchestrator
+def fan_out(context):
+    return (yield context.task_all([context.call_activity("work", number) for number in range(context.get_input())]))
+
+
+@app.activity
+async def work(number):
+    gate = asyncio.Event()
+    gates.append(gate)
+    await gate.wait()
+    return number
+
+
+@app.activity(max_concurrent=3)
+async def careful(number):
+    return await work(number)
+
+
+@app.orchestrator
+def carefully(context):
+    return (yield context.task_all([context.call_activity("careful", number) for number in range(7)]))
+
+
+@pytest.fixture
+async def nodes(monkeypatch):
+    """Nodes on which two activities run at a time."""
+    monkeypatch.setattr(jobs, "MAX_COROUTINES", 2)
+    gates.clear()
+    nodes = Nodes(app)
+    yield nodes
+    for hub in nodes.hubs:
+        await hub.close()
+
+
+def running(hub):
+    return len(hub._jobs.running)
+
+
+def finish(count):
+    for _ in range(count):
+        gates.pop(0).set()
+
+
+async def pause():
+    """Let everything happen that needs no activity to end."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+async def test_activities_go_to_the_nodes_that_have_room(nodes):
+    """The owner runs two, the other node two, and the rest wait until somebody has room."""
+    one, two = await nodes.add(), await nodes.add()
+    await one.client.start_new("fan_out", "x", 6)
+    await pause()
+    assert (running(one), running(two), len(nodes.cluster.activities)) == (2, 2, 4)
+    finish(4)
+    await pause()
+    assert (len(gates), len(nodes.cluster.activities)) == (2, 2)
+    finish(2)
+    status = await asyncio.wait_for(two.client.wait_for_completion("x"), 5)
+    assert status.output == [0, 1, 2, 3, 4, 5]
+    assert not nodes.cluster.activities
+
+
+async def test_what_a_dead_node_had_claimed_is_run_again(nodes):
+    """When its claims have run out; what the owner's own process ran, at the next owner."""
+    one, two = await nodes.add(), await nodes.add()
+    await one.client.start_new("fan_out", "x", 6)
+    owner, other = nodes.owner_of("x"), nodes.other_than("x")
+    await pause()
+    await die(owner)
+    nodes.hubs.remove(owner)
+    for _ in range(10):
+        await nodes.clock_on(3)
+        await pause()
+        finish(len(gates))
+    status = await asyncio.wait_for(other.client.wait_for_completion("x"), 5)
+    assert status.output == [0, 1, 2, 3, 4, 5]
+    assert not nodes.cluster.activities
+    assert one is not two
+
+
+async def test_a_limit_is_for_all_nodes_together(nodes):
+    """Three at a time, although there is room for four."""
+    one, two = await nodes.add(), await nodes.add()
+    await one.client.start_new("carefully", "x")
+    for left in (3, 3, 1):
+        await pause()
+        assert (len(gates), running(one) + running(two)) == (left, left)
+        finish(left)
+    status = await asyncio.wait_for(two.client.wait_for_completion("x"), 5)
+    assert status.output == [0, 1, 2, 3, 4, 5, 6]
+
+
+async def test_an_activity_goes_on_while_its_instance_moves(nodes):
+    """The new owner does not start it again; its result comes by the inbox."""
+    one = await nodes.add()
+    await one.client.start_new("fan_out", "v", 2)
+    await pause()
+    two = await nodes.start()
+    await pause()
+    assert nodes.owner_of("v") is two
+    assert (len(gates), running(one)) == (2, 2)
+    finish(2)
+    status = await asyncio.wait_for(two.client.wait_for_completion("v"), 5)
+    assert status.output == [0, 1]
+    assert not nodes.cluster.activities
