@@ -5,11 +5,12 @@ connection of the writer can change nothing any more.
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
+from bide.errors import StoreCorruptError
 from bide.model.commit import Batch, Turn
 from bide.model.failure import FailureDetails
 from bide.model.instance import ENDED, DeadLetter, DeadLetterReason, InstanceRow, OrchestrationRuntimeStatus, Wait
@@ -22,6 +23,8 @@ from bide.store.postgres.connection import driver_errors
 from bide.store.postgres.filters import UPDATED_AT, Choice, Conditions, choices_of, conditions_of
 from bide.store.postgres.queues import PostgresQueues
 from bide.store.postgres.settings import PostgresSettings
+
+T = TypeVar("T")
 
 ROW = (
     "i.iid, i.id, i.name, i.status, i.created_at, i.execution_id, i.generation, i.version, i.parent_instance_id, i.tags, "
@@ -72,7 +75,7 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
 
     async def load(self, instance_ids: Sequence[str]) -> list[Loaded]:
         rows = await self._own(_LOAD, [partition_of(each, self._partitions) for each in instance_ids], instance_ids)
-        return [_loaded(row) for row in rows]
+        return [self._made(_loaded, row) for row in rows]
 
     async def seen_event_ids(self, pairs: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
         stored = {(iid, stored_event_id(event_id)): (iid, event_id) for iid, event_id in pairs}
@@ -117,7 +120,7 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
         rows = await self._fetch(
             f"SELECT {_RECORD} FROM instances AS i WHERE i.partition = $1 AND i.id = $2", *self._place(instance_id)
         )
-        return _record(rows[0]) if rows else None
+        return self._made(_record, rows[0]) if rows else None
 
     def _place(self, instance_id: str) -> tuple[int, str]:
         with driver_errors(self.where):
@@ -137,7 +140,7 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
             *conditions.values,
         )
         return Page(
-            [_record(row) for row in rows[:limit]],
+            [self._made(_record, row) for row in rows[:limit]],
             f"{rows[limit - 1][4]}.{rows[limit - 1][0]}" if len(rows) > limit else None,
         )
 
@@ -198,7 +201,7 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
             f"WHERE {where} ORDER BY number DESC LIMIT {limit + 1:d}",
             *where.values,
         )
-        items = [_dead_letter(row) for row in rows[:limit]]
+        items = [self._made(_dead_letter, row) for row in rows[:limit]]
         return Page(items, str(rows[limit - 1][0]) if len(rows) > limit else None)
 
     async def children(self, instance_ids: Sequence[str]) -> list[str]:
@@ -210,6 +213,15 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
             "WITH old AS (DELETE FROM dead_letters WHERE recorded_at < $1 RETURNING 1) SELECT count(*) FROM old", before
         )
         return int(count)
+
+    def _made(self, make: Callable[[Sequence[Any]], T], row: Sequence[Any]) -> T:
+        """Make a value of a row; that it cannot be made is damage."""
+        try:
+            return make(row)
+        except (ValueError, TypeError) as error:
+            raise StoreCorruptError(
+                f"{self.where} is damaged: the row of {row[1]!r} cannot be read: {error}. Restore a backup."
+            ) from error
 
 
 def row_of(columns: Sequence[Any]) -> InstanceRow:
