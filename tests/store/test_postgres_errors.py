@@ -139,6 +139,16 @@ async def refused(url, error, *words):
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://h:port/db", "postgresql://[::1/db", "postgresql://h/db?sslmode=maybe"],
+)
+async def test_a_url_that_cannot_be_used(url):
+    """It is the caller's to mend."""
+    with pytest.raises(bide.ConfigurationError, match="URL"):
+        await open_store(url).open()
+
+
 async def test_nobody_listens(postgres):
     await refused("postgresql://ann:secret@127.0.0.1:1/x", bide.StoreUnavailableError, "127.0.0.1:1", "nobody listens")
 

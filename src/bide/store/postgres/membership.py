@@ -69,7 +69,9 @@ class Membership(Access):
                 return {partition for (partition,) in rows}, await _state(connection)
 
             extended, state = await self._transaction(extend)
-            self._leases.end({each.partition for each in tenures} - extended)
+            lost = {each.partition for each in tenures} - extended
+            self._leases.end(lost)
+        await self._ignore(lost)
         return state
 
     async def claim(self, partitions: Collection[int], ttl: int) -> frozenset[int]:

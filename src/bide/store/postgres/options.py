@@ -44,7 +44,10 @@ class Options(msgspec.Struct, frozen=True):
 
 def parse_url(url: str) -> Options:
     """Read a store's URL; `ConfigurationError` says what is wrong with it, without its password."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"The store's URL cannot be read: {error}") from None
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     try:
         schema = _name(query, "schema", "bide")

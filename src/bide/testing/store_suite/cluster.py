@@ -17,6 +17,7 @@ function that makes all leases, and all nodes' memberships, run out now.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from itertools import count
@@ -43,7 +44,7 @@ class Ears:
 
     def __init__(self) -> None:
         self.replies: list[tuple[int, str]] = []
-        self._heard = dict.fromkeys(("messages", "reply", "activities", "change", "gap"), 0)
+        self._heard: Counter[str] = Counter()
         self._news = asyncio.Event()
 
     def on_messages(self) -> None:
@@ -68,7 +69,7 @@ class Ears:
 
     def forget(self) -> None:
         """Count anew."""
-        self._heard = dict.fromkeys(self._heard, 0)
+        self._heard.clear()
 
     async def hears(self, kind: str, times: int = 1) -> None:
         """Wait until it has heard that so often."""
