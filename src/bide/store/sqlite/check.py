@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from bide.errors import StoreCorruptError, StoreUnavailableError, StoreVersionError
+from bide.errors import StoreUnavailableError, StoreVersionError
 from bide.model.codec import decode_turn
 from bide.model.commit import Turn
 from bide.model.events import EventRaised, HistoryEvent
@@ -210,7 +210,7 @@ def _messages(connection: sqlite3.Connection) -> Iterator[Violation]:
     for key, data in connection.execute("SELECT key, data FROM inbox"):
         try:
             decode_message(data)
-        except StoreCorruptError as error:
+        except msgspec.DecodeError as error:
             yield Violation("inbox", f"key {key}", f"should be an encoded message: {error}")
 
 
