@@ -106,6 +106,25 @@ def test_failure():
         Bench(None, install=False).measure(stranger, "W1")
 
 
+def test_rounds(monkeypatch):
+    """What was measured in several rounds is shown as medians; a workload that fails leaves the others as they are."""
+
+    class Scripted:
+        rates = iter([100.0, 300.0, 200.0])
+
+        def measure(self, contestant, workload):
+            if contestant is DBOS:
+                raise FailedTrialError("no such database")
+            return {"rate": next(self.rates)}
+
+    monkeypatch.setattr(command.machine, "limits", lambda _, __: {"sqlite": 6_000.0})
+    results = {BIDE: Result(), DBOS: Result()}
+    limits = command._rounds(Scripted(), results, None, command.parsed(["--workloads", "W1", "--repeat", "3"]))
+    assert limits == {"sqlite": 6_000.0}
+    assert results[BIDE].figures == {"W1": {"rate": 200.0}}
+    assert results[DBOS] == Result(failures={"W1": "no such database"})
+
+
 def test_not_durable():
     """What lives in memory has no figures for a restart."""
     assert Bench(None, install=False).measure(BY_KEY["durabletask"], "W3") == {}
