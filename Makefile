@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test setup check types contracts unit docs bench clean
+.PHONY: run test setup check types contracts unit docs bench torture clean
 
 run: $(VENV)/.installed
 	$(BIN)/python examples/permit.py
@@ -49,6 +49,11 @@ docs: setup
 
 bench: setup
 	$(BIN)/python -m bench
+
+# Kills a hub again and again, and checks what is left; docs/guarantees.md says more. MINUTES=30 for longer.
+MINUTES ?= 5
+torture: setup
+	$(BIN)/python -m bench.torture --minutes $(MINUTES)
 
 clean:
 	rm -rf $(VENV) dist build
