@@ -15,7 +15,8 @@ from bide.model.nodes import NodeRole
 from bide.store import open_store
 from bide.store.postgres import PostgresStore
 from bide.store.postgres.connection import connect, explain, is_lost
-from bide.store.postgres.options import hide_password, parse_url
+from bide.store.postgres.options import parse_url
+from bide.store.urls import hide_password
 from bide.testing.store_suite.cluster import Ears
 from bide.testing.store_suite.fixtures import TTL, iid, inserted, opened, row, turn, write
 

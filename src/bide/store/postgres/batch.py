@@ -60,6 +60,14 @@ def statement(batch: Batch, held: Collection[int], channels: Channels, *, polls:
     return Statement(_sql(tuple(parts)), [value for values in parts.values() for value in values], fenced)
 
 
+def bare_statement(batch: Batch) -> Statement:
+    """Make a statement that checks and tells nothing, for a store that nobody uses."""
+    parts: dict[str, list[Any]] = {}
+    for name, rows in _rows(batch, Changes(batch.commits)):
+        parts |= _columns(name, rows)
+    return Statement(_sql(tuple(parts)), [value for values in parts.values() for value in values], [])
+
+
 def _columns(name: str, rows: list[tuple[Any, ...]]) -> dict[str, list[Any]]:
     """Values of a part, if it has rows."""
     return {name: list(map(list, zip(*rows, strict=True)))} if rows else {}

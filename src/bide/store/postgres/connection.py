@@ -40,6 +40,12 @@ _SESSION = {
     "max_parallel_workers_per_gather": "0",
     "jit": "off",
 }
+UNHURRIED = """
+    SET LOCAL statement_timeout TO 0; SET LOCAL idle_in_transaction_session_timeout TO 0;
+    SET LOCAL enable_seqscan TO on; SET LOCAL enable_hashjoin TO on; SET LOCAL enable_mergejoin TO on;
+"""
+"""For a transaction that reads whole tables, and joins them: that may take a while."""
+
 _KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
 """A peer that has vanished is noticed within 30 seconds, also by a connection that only listens. The last is milliseconds."""
 

@@ -21,10 +21,10 @@ import msgspec
 
 from bide.errors import ConfigurationError
 from bide.model.partitions import MAX_PARTITIONS
+from bide.store.urls import hide_password
 
 _LARGEST_POOL = 1000
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-_PASSWORD = re.compile(r"(?<=password=)[^&]*")
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -69,15 +69,6 @@ def parse_url(url: str) -> Options:
         connect_timeout=connect_timeout,
         session=frozenset(query),
     )
-
-
-def hide_password(url: str) -> str:
-    """Return the URL as it may be shown."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    name, colon, _ = user.partition(":")
-    hidden = f"{name}:***" if colon else name
-    return urlunsplit(parts._replace(netloc=f"{hidden}{at}{host}", query=_PASSWORD.sub("***", parts.query)))
 
 
 def _where(netloc: str, path: str, query: dict[str, str], schema: str) -> str:

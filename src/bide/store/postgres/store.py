@@ -201,7 +201,7 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
             f"WHERE {where} ORDER BY number DESC LIMIT {limit + 1:d}",
             *where.values,
         )
-        items = [self._made(_dead_letter, row) for row in rows[:limit]]
+        items = [self._made(dead_letter_of, row) for row in rows[:limit]]
         return Page(items, str(rows[limit - 1][0]) if len(rows) > limit else None)
 
     async def children(self, instance_ids: Sequence[str]) -> list[str]:
@@ -256,7 +256,7 @@ def _loaded(columns: Sequence[Any]) -> Loaded:
     return Loaded(row_of(columns), [Turn(*turn) for turn in turns], frozenset(columns[21] or ()))
 
 
-def _dead_letter(row: Sequence[Any]) -> DeadLetter:
+def dead_letter_of(row: Sequence[Any]) -> DeadLetter:
     return DeadLetter(row[1], row[2], row[3], row[4], row[5], row[6], DeadLetterReason(row[7]))
 
 
