@@ -55,6 +55,9 @@ DELETE FROM nodes WHERE expires_at <= :now - $1::bigint
 -- name: notify
 SELECT pg_notify(channel, '') FROM unnest($1::text[]) AS channel
 
+-- name: nodes
+SELECT number, name FROM nodes WHERE expires_at > :now ORDER BY number
+
 -- name: state
 -- One answer for all that is asked at every beat. A long inbox is not counted to its end.
 SELECT
