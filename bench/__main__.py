@@ -1,23 +1,19 @@
 """Measures bide beside the machine's own limit, in the same run: `make bench`, or `python -m bench W1 W2-http`."""
 
-import asyncio
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from bench import http, workloads
+from bench import cluster, growth, http, profile, workloads
 from bench.limits import commits_per_second, fsync_ms
-
-try:
-    from uvloop import run
-except ImportError:
-    run = asyncio.run
 
 WORKLOADS: dict[str, Callable[[Path], Awaitable[list[str]]]] = {
     "W1": workloads.w1,
     "W1-busy": workloads.w1_busy,
+    "W1-two": workloads.w1_two,
     "W1-http": http.w1,
+    "W1-two-http": http.w1_two,
     "W1-azure": http.w1_azure,
     "W2": workloads.w2,
     "W2-http": http.w2,
@@ -26,9 +22,13 @@ WORKLOADS: dict[str, Callable[[Path], Awaitable[list[str]]]] = {
     "W4-http": http.w4,
     "W5": workloads.w5,
     "W6": workloads.w6,
+    "postgres": cluster.postgres,
+    "cluster": cluster.cluster,
+    "growth": growth.growth,
     "million": workloads.million,
+    "profile": profile.profile,
 }
-_ON_REQUEST = {"million"}
+_ON_REQUEST = {"postgres", "cluster", "growth", "million", "profile"}
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
         print(f"machine: fdatasync {fsync_ms(folder):.2f} ms, SQLite {commits_per_second(folder):,.0f} commits/s")
         for key in chosen:
             print(f"{key}  {(WORKLOADS[key].__doc__ or '').strip()}")
-            for line in run(WORKLOADS[key](folder)):
+            for line in workloads.run(WORKLOADS[key](folder)):
                 print(f"    {line}", flush=True)
 
 

@@ -1,6 +1,7 @@
 """The orchestrators that the workloads run."""
 
 import time
+from datetime import UTC, datetime
 
 import bide
 
@@ -63,3 +64,29 @@ def compute(context):
 def consumer(context):
     for _ in range(context.get_input()):
         yield context.wait_for_external_event("e")
+
+
+@app.orchestrator
+def rounds(context):
+    """Consume so many events, a hundred in each generation."""
+    left = context.get_input()
+    for _ in range(min(left, 100)):
+        yield context.wait_for_external_event("e")
+    if left > 100:
+        context.continue_as_new(left - 100)
+
+
+@app.orchestrator
+def alarm(context):
+    """Sleep until then (seconds since 1970); return how late it woke, in seconds."""
+    due = datetime.fromtimestamp(context.get_input(), UTC)
+    yield context.create_timer(due)
+    return (context.current_utc_datetime - due).total_seconds()
+
+
+@app.orchestrator
+def blocking(context):
+    """Compute for 100 ms in a turn, which an orchestrator should not."""
+    while True:
+        yield context.wait_for_external_event("e")
+        spin(0.1)

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-from bench.workloads import Lines, closed_loop, quantiles
+from bench.workloads import Lines, closed_loop, quantiles, url_of
 
 _BASE = "/runtime/webhooks/durabletask"
 
@@ -45,11 +45,12 @@ class Connection:
         assert status == 200, answer
 
 
-def served(folder: Path, name: str, connections: int) -> contextlib.AbstractAsyncContextManager[list[Connection]]:
+def served(
+    folder: Path, name: str, connections: int, *options: str
+) -> contextlib.AbstractAsyncContextManager[list[Connection]]:
     """Serve the benchmarks' app on a free port of 127.0.0.1, and connect."""
-    return running(
-        ["bide", "serve", "bench/app.py", "--port", "0", "--store", f"sqlite:///{folder}/{name}.db"], connections
-    )
+    command = ["bide", "serve", "bench/app.py", "--port", "0", "--store", url_of(folder, name), *options]
+    return running(command, connections)
 
 
 @contextlib.asynccontextmanager
@@ -60,15 +61,19 @@ async def running(module: list[str], connections: int) -> AsyncIterator[list[Con
     )
     try:
         assert server.stdout is not None
-        port = await _port(server.stdout)
-        yield [Connection(*await asyncio.open_connection("127.0.0.1", port)) for _ in range(connections)]
+        yield await open_connections(await listening_at(server.stdout), connections)
     finally:
         if server.returncode is None:
             server.send_signal(signal.SIGTERM)
         await server.wait()
 
 
-async def _port(output: asyncio.StreamReader) -> int:
+async def open_connections(port: int, count: int) -> list[Connection]:
+    return [Connection(*await asyncio.open_connection("127.0.0.1", port)) for _ in range(count)]
+
+
+async def listening_at(output: asyncio.StreamReader) -> int:
+    """Read what a server says until it names its port."""
     said = b""
     async for line in output:
         said += line
@@ -104,6 +109,20 @@ async def w1(folder: Path) -> Lines:
         lines.append(
             f"  64 connections, start and raise only: {rate * 2:8,.0f} requests/s  {quantiles(taken)} for both"
         )
+    return lines
+
+
+async def w1_two(folder: Path) -> Lines:
+    """W1 over HTTP from 64 connections to one server, and to two with a store each."""
+    lines = []
+    for count in (1, 2):
+        async with contextlib.AsyncExitStack() as stack:
+            servers = [
+                await stack.enter_async_context(served(folder, f"two-http-{count}-{number}", 64 // count))
+                for number in range(count)
+            ]
+            done = await asyncio.gather(*(spread(connections, approve, 6000 // count) for connections in servers))
+            lines.append(f"{count} servers: {sum(rate for rate, _ in done):8,.0f}/s")
     return lines
 
 

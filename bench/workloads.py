@@ -15,6 +15,11 @@ import bide
 from bench.app import app
 from bide import OrchestrationRuntimeStatus as Status
 
+try:
+    from uvloop import run
+except ImportError:
+    from asyncio import run
+
 Lines = list[str]
 
 
@@ -59,6 +64,41 @@ async def _w1_beside_a_thread(folder: Path) -> str:
 def _spin(is_over: threading.Event) -> None:
     while not is_over.is_set():
         sum(range(100))
+
+
+async def w1_two(folder: Path) -> Lines:
+    """W1, 256 in flight, in one process, and in two at the same time with a store each."""
+    lines = []
+    for count in (1, 2):
+        names = [f"two-{count}-{number}" for number in range(count)]
+        processes = [await start_alone(folder, name) for name in names]
+        for process in processes:
+            assert process.stdout is not None
+            await process.stdout.readline()  # it is ready
+        said = await asyncio.gather(*(process.communicate(b"go\n") for process in processes))
+        rates = [float(out) for out, _ in said]
+        lines.append(f"{count} processes: {sum(rates):8,.0f}/s")
+    return lines
+
+
+async def start_alone(folder: Path, name: str) -> asyncio.subprocess.Process:
+    code = f"from bench.workloads import run_alone; run_alone({str(folder)!r}, {name!r})"
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdin=pipe, stdout=pipe)
+
+
+def run_alone(folder: str, name: str) -> None:
+    """Say that we are ready, wait for a line, run W1, say the rate."""
+
+    async def main() -> None:
+        async with hub(Path(folder), name) as running:
+            await closed_loop(lambda: approve(running.client), 256, 2000)
+            print("ready", flush=True)
+            await asyncio.to_thread(sys.stdin.readline)
+            rate, _ = await closed_loop(lambda: approve(running.client), 256, 30_000)
+            print(rate, flush=True)
+
+    run(main())
 
 
 async def w2(folder: Path) -> Lines:
@@ -200,7 +240,15 @@ async def w6(folder: Path) -> Lines:
 
 
 def hub(folder: Path, name: str, **options: int) -> bide.Hub:
-    return bide.Hub(app, f"sqlite:///{folder}/{name}.db", **options)
+    return bide.Hub(app, url_of(folder, name), **options)
+
+
+def url_of(folder: Path, name: str) -> str:
+    """URL of the store of that name: a file, or a schema of the server that bench.cluster has started."""
+    server = os.environ.get("BENCH_POSTGRES")
+    if server is None:
+        return f"sqlite:///{folder}/{name}.db"
+    return f"{server}?schema=bench_{name.replace('-', '_')}"
 
 
 async def approve(client: bide.Client) -> None:

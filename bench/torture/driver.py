@@ -14,7 +14,8 @@ from bench.torture.failpoints import Failpoint
 from bench.torture.journal import Journal
 from bench.torture.lanes import Lanes
 from bench.torture.process import HubProcess, Setting
-from bench.torture.stores import SqliteFiles
+from bench.torture.stores import SqliteFiles, StoreUnderTest
+from bench.torture.stories import flood
 
 
 class Manner(StrEnum):
@@ -67,23 +68,25 @@ class Driver:
         folder: Path,
         seed: int,
         *,
+        store: StoreUnderTest | None = None,
         lanes: int = 12,
         commits: int = COMMITS,
+        kept: int = 150,
         on_round: Callable[[Report], None] | None = None,
     ) -> None:
-        """`lanes` are how many stories go on at a time; a failpoint is hit within about so many `commits`.
-
+        """`folder` is for the journal and the notes, and for the store unless one is given. `lanes` are how many stories go on
+        at a time; a failpoint is hit within about so many `commits`; of what has ended so many are `kept`, and others purged.
         `on_round` is called after every round.
         """
         self.report = Report()
-        self.store = SqliteFiles(folder / "bide.db")
+        self.store = store if store is not None else SqliteFiles(folder / "bide.db")
         self._folder = folder
         self._rng = random.Random(seed)
         self._commits = commits
         self._on_round = on_round
         self.journal = Journal(folder / "journal.jsonl", seed=seed)
         self._connection = Connection(self.journal, self._rng)
-        self._lanes = Lanes(lanes, self._connection, folder, self._rng, self._found)
+        self._lanes = Lanes(lanes, self._connection, folder, self._rng, self._found, kept=kept)
         self.report.stories = self._lanes.stories
 
     async def run(self, deaths: Iterable[Death]) -> Report:
@@ -103,8 +106,9 @@ class Driver:
     # Rounds
 
     async def _round(self, death: Death) -> None:
-        if death is Failpoint.MIGRATION and self.store.path.exists():
+        if death is Failpoint.MIGRATION:
             self.store.downgrade()
+        self._lanes.wanted = flood if death is Failpoint.UNDELIVERED else None  # others seldom come there
         hub = await HubProcess.start(self._setting(death))
         if hub.url is not None:
             self._connection.up(hub.url)
@@ -172,8 +176,9 @@ class Driver:
         hub.send(signal.SIGTERM)
         code = await hub.end(_END_SECONDS)
         self.report.deaths[Manner.TERM] += code == 0
-        if code != 0 or self.store.log_bytes:
-            self._found([f"SIGTERM: the hub ended with {code}, and left {self.store.log_bytes} bytes of log"])
+        left = self.store.leftovers()
+        if code != 0 or left:
+            self._found([f"SIGTERM: the hub ended with {code}", *left])
         return code
 
     async def _some_time(self) -> None:

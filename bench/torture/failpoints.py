@@ -192,8 +192,8 @@ class DeadlyStore(_Base):
             self._trap.reach(Failpoint.TIMERS_DUE)
         return due
 
-    async def inbox(self) -> list[tuple[int, bytes]]:
-        messages = await self._store.inbox()
+    async def inbox(self, limit: int | None = None) -> list[tuple[int, bytes]]:
+        messages = await self._store.inbox(limit)
         self._trap.reach(Failpoint.RECOVERY)
         return messages
 

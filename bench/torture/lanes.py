@@ -13,10 +13,9 @@ from bench.torture.checker import Instance, Seen
 from bench.torture.connection import Connection
 from bench.torture.journal import Story
 from bench.torture.notes import NoteReader
-from bench.torture.stories import PLOTS, Narrator
+from bench.torture.stories import PLOTS, Narrator, Plot
 from bide import InstanceNotFoundError
 
-_SETTLED_KEPT = 150
 _LOOK_SECONDS = 0.02
 
 
@@ -30,10 +29,17 @@ class Lanes:
         folder: Path,
         rng: random.Random,
         found: Callable[[Iterable[str]], None],
+        *,
+        kept: int = 150,
     ) -> None:
+        """Of what has ended so many instances are `kept`, and others purged."""
+        self.wanted: Plot | None = None
+        """What is told next, instead of what comes up."""
         self.stories: Counter[str] = Counter()
         """How many have ended, by kind."""
         self._count = count
+        self._kept = kept
+        self._folder = folder
         self._connection = connection
         self._rng = rng
         self._found = found
@@ -69,11 +75,11 @@ class Lanes:
         rng = random.Random(self._rng.random())
         number = 0
         while not self._is_ending:
-            [plot] = rng.choices(list(PLOTS), list(PLOTS.values()))
+            plot = self.wanted or rng.choices(list(PLOTS), list(PLOTS.values()))[0]
             story = Story(f"{lane}-{number}", plot.__name__)
             self._under_way.add(story.name)
             try:
-                await plot(Narrator(story, self._connection, rng))
+                await plot(Narrator(story, self._connection, rng, self._folder))
                 await self._judge(story)
             except bide.BideError as error:
                 self._found([f"{story.kind} {story.name}: {type(error).__name__}: {error}"])
@@ -114,17 +120,17 @@ class Lanes:
     async def _look_after(self) -> None:
         """Look again and again at what has ended, and purge what is too much."""
         story = Story("janitor", "janitor")
-        narrator = Narrator(story, self._connection, self._rng)
+        narrator = Narrator(story, self._connection, self._rng, self._folder)
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             if self._told:
                 told = self._told.popleft()
                 await self._look_again(told)
-                if told.fingerprint is not None and told.may_purge and len(self._told) > _SETTLED_KEPT:
+                if told.fingerprint is not None and told.may_purge and len(self._told) > self._kept:
                     await narrator.purge(told.instance_id)
                     self._found(_refused(story))
                     told = told._replace(fingerprint=None)
-                if told.fingerprint is not None or len(self._told) < 2 * _SETTLED_KEPT:
+                if told.fingerprint is not None or len(self._told) < 2 * self._kept:
                     self._told.append(told)
 
     async def _look_again(self, told: "_Told") -> None:

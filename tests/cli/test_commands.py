@@ -222,7 +222,7 @@ def test_db_upgrade(bare, tmp_path):
 def test_every_command_and_exit_code_is_documented():
     """docs/reference/cli.md has an example of each command, and a row for each code."""
     groups = {
-        "db": ["upgrade", "check"],
+        "db": ["upgrade", "check", "copy"],
         "entity": ["show", "signal"],
         "keys": ["list", "rotate"],
         "queue": ["send", "list", "peek"],

@@ -82,6 +82,12 @@ async def test_without_processes_they_run_on_threads():
         assert await call(harness.hub, "pid") != os.getpid()
 
 
+async def test_any_search_path_will_do(hub, monkeypatch):
+    """Also one that holds a Path, or a name that is not UTF-8."""
+    monkeypatch.setattr(sys, "path", [*sys.path, Path("modules"), os.fsdecode(b"\xff")])
+    assert isinstance(await call(hub, "pid"), int)
+
+
 # How they fail
 
 

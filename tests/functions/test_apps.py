@@ -1,6 +1,7 @@
 """Whole apps, served: HTTP functions, queues, timers, entities, mistakes in one function that stop no other."""
 
 import contextlib
+import json
 import subprocess
 import sys
 import threading
@@ -163,11 +164,48 @@ def test_keys(tmp_path):
         assert served.http.get(f"/admin?code={keys['default']}").status_code == 401
         assert served.http.get(f"/admin?code={keys['_master']}").text == "in"
         assert served.manage("GET", "instances").status_code == 401
-        assert served.manage("GET", f"instances?code={keys['durabletask_extension']}").status_code == 200
+        for name, code in {"durabletask_extension": 200, "_master": 200, "default": 401}.items():
+            assert served.manage("GET", f"instances?code={keys[name]}").status_code == code
+        started = served.manage("POST", f"orchestrators/greeting?code={keys['_master']}").json()
+        assert keys["durabletask_extension"] in started["statusQueryGetUri"]
+        assert keys["_master"] not in started["statusQueryGetUri"]
     with serve(APPS / "features", tmp_path, "--enable-auth") as served:
         assert "new key" not in served.said
         assert not any(key in served.log.read_text() for key in keys.values())
         assert served.http.post(f"/start/greeting?code={keys['default']}").status_code == 200
+
+
+FOREIGN = [
+    {"host": "evil.example"},
+    {"origin": "http://evil.example"},
+    {"origin": "null"},
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+def test_without_keys_other_machines_pages_call_no_function(features, headers):
+    """Whatever the method: an image may not start an orchestration."""
+    assert features.http.get("/plain", headers=headers).status_code == 403
+    assert features.http.post("/start/greeting", headers=headers).status_code == 403
+
+
+def test_a_page_of_this_machine_and_a_link_may_call(features):
+    for headers in (
+        {"origin": "http://localhost:3000"},
+        {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"},
+    ):
+        assert features.http.get("/plain", headers=headers).status_code == 201
+
+
+def test_the_apps_own_clients_reach_it_at_any_address(features):
+    """Their path is the secret; of it only the whole will do."""
+    rpc = json.loads(features.http.get("/binding").text)["rpcBaseUrl"]
+    assert features.http.get(f"{rpc}instances", headers={"host": "192.0.2.7:7071"}).status_code == 200
+    path = rpc.removeprefix(features.url)
+    for wrong in (path[:-3] + "/", path[:-1] + "x/", "/durabletask/", path.upper()):
+        assert features.http.get(f"{wrong}instances").status_code == 404, wrong
 
 
 @pytest.fixture(scope="module")

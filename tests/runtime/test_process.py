@@ -1,14 +1,15 @@
-"""What the runtime takes from the process and the machine: ids, time, the switch interval."""
+"""What the runtime takes from the process and the machine: ids, time, the interpreter's settings."""
 
 import asyncio
+import gc
 import sys
 
 import pytest
 
 from bide import App, ConfigurationError, Hub, HubClosedError
 from bide.runtime.clock import SystemClock
-from bide.runtime.gil import SWITCH_INTERVAL
 from bide.runtime.ids import IdSource
+from bide.runtime.interpreter import GC_THRESHOLD, SWITCH_INTERVAL
 
 
 def test_ids_grow_and_differ():
@@ -26,13 +27,29 @@ async def test_an_alarm_rings_at_its_time_and_not_before():
     assert await asyncio.wait_for(rung, 20) >= due
 
 
-async def test_the_switch_interval_is_lowered_while_any_hub_runs():
-    before = sys.getswitchinterval()
+def settings() -> tuple[float, tuple[int, int, int]]:
+    return sys.getswitchinterval(), gc.get_threshold()
+
+
+async def test_the_interpreter_is_tuned_while_any_hub_runs():
+    """Threads switch often, the garbage collector comes seldom; afterwards all is as it was."""
+    before = settings()
+    tuned = (pytest.approx(SWITCH_INTERVAL), (GC_THRESHOLD, *before[1][1:]))
     async with Hub(App(), "memory:"):
         async with Hub(App(), "memory:"):
-            assert sys.getswitchinterval() == pytest.approx(SWITCH_INTERVAL)
-        assert sys.getswitchinterval() == pytest.approx(SWITCH_INTERVAL)
-    assert sys.getswitchinterval() == pytest.approx(before)
+            assert settings() == tuned
+        assert settings() == tuned
+    assert settings() == before
+
+
+async def test_a_garbage_collector_that_is_off_stays_off():
+    before = gc.get_threshold()
+    gc.set_threshold(0, 10, 10)
+    try:
+        async with Hub(App(), "memory:"):
+            assert gc.get_threshold() == (0, 10, 10)
+    finally:
+        gc.set_threshold(*before)
 
 
 async def test_a_hub_is_started_once_and_closed_as_often_as_you_like():

@@ -4,17 +4,21 @@ import asyncio
 import socket
 import ssl
 import sys
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
 
 import bide
-from bide.model.commit import Batch, Commit
+from bide.model.commit import Batch, Commit, Posted
+from bide.model.nodes import NodeRole
 from bide.store import open_store
 from bide.store.postgres import PostgresStore
 from bide.store.postgres.connection import connect, explain, is_lost
-from bide.store.postgres.options import hide_password, parse_url
-from bide.testing.store_suite.fixtures import iid, inserted, opened, row, turn, write
+from bide.store.postgres.options import parse_url
+from bide.store.urls import hide_password
+from bide.testing.store_suite.cluster import Ears
+from bide.testing.store_suite.fixtures import TTL, iid, inserted, opened, row, turn, write
 
 WHERE = "PostgreSQL at somewhere"
 
@@ -136,6 +140,16 @@ async def refused(url, error, *words):
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://h:port/db", "postgresql://[::1/db", "postgresql://h/db?sslmode=maybe"],
+)
+async def test_a_url_that_cannot_be_used(url):
+    """It is the caller's to mend."""
+    with pytest.raises(bide.ConfigurationError, match="URL"):
+        await open_store(url).open()
+
+
 async def test_nobody_listens(postgres):
     await refused("postgresql://ann:secret@127.0.0.1:1/x", bide.StoreUnavailableError, "127.0.0.1:1", "nobody listens")
 
@@ -191,12 +205,12 @@ async def execute(postgres, schema, *statements):
         await connection.close()
 
 
-async def killed(postgres, schema, name):
-    """End the server's side of connections of that name, and wait until they are gone."""
+async def killed(postgres, schema, duty):
+    """End the server's side of connections with that duty, and wait until they are gone."""
     await execute(
         postgres,
         schema,
-        f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '{name}'",
+        f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'bide {duty} {schema}'",
     )
 
 
@@ -204,8 +218,8 @@ async def test_a_lost_connection_is_made_anew(postgres, schema):
     """Whichever it is: commits and queries fail at most once."""
     async with opened(lambda: PostgresStore(postgres.url(schema, partitions=1))) as store:
         await write(store, inserted(1))
-        for name in ("bide commits", "bide reads", "bide listens"):
-            await killed(postgres, schema, name)
+        for duty in ("commits", "reads", "listens"):
+            await killed(postgres, schema, duty)
         for number in range(2, 9):
             try:
                 await write(store, inserted(number))
@@ -214,6 +228,33 @@ async def test_a_lost_connection_is_made_anew(postgres, schema):
                 pass
         assert {each.row.instance_id for each in await store.load(["i1", f"i{number}"])} == {"i1", f"i{number}"}
         assert store.held == {0}
+
+
+async def test_a_listener_that_was_cut_off_is_told(postgres, schema):
+    """When it hears again: it may have missed anything."""
+    store, ears = PostgresStore(postgres.url(schema, partitions=4)), Ears()
+    await store.open()
+    try:
+        await store.join("node", NodeRole.ALL, TTL, ears)
+        await store.claim([1], TTL)
+        await killed(postgres, schema, "listens")
+        await ears.hears("gap")
+        async with opened_client(postgres, schema) as client:
+            await write(client, inbox_added=[Posted(1, 1, b"x")])
+        await ears.hears("messages")
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def opened_client(postgres, schema):
+    """A store that is no node."""
+    store = PostgresStore(postgres.url(schema))
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
 
 
 async def test_what_was_under_way_on_a_lost_connection_never_comes_later(postgres, schema):
@@ -243,10 +284,8 @@ async def until_it_waits(postgres, schema):
     """Until a commit waits for a lock."""
     watcher = await connect(parse_url(postgres.url(schema)), "tests")
     try:
-        sql = (
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'bide commits' AND wait_event_type = 'Lock'"
-        )
-        while not await watcher.fetchval(sql):
+        sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'"
+        while not await watcher.fetchval(sql, f"bide commits {schema}"):
             await asyncio.sleep(0)
     finally:
         await watcher.close()

@@ -19,7 +19,8 @@ from bide.functions.asgi import FunctionsAsgi
 from bide.functions.host import FunctionHost
 from bide.functions.indexing import is_function_app
 from bide.functions.loading import FunctionApp, load_function_app
-from bide.http.server import is_loopback, serve
+from bide.http.auth import is_loopback
+from bide.http.server import serve
 from bide.hub import Hub
 
 _SQLITE = "sqlite:///"
@@ -35,6 +36,7 @@ def serve_functions(folder: Path, options: Options) -> int:
         )
     if options.log_level is None:
         _show_logs_of_the_app()
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines show whole addresses, and the keys in them
     if not options.enable_auth and not is_loopback(options.host):
         raise ConfigurationError(
             f"{options.host} can be reached from elsewhere, and everybody could call the app's functions: "
@@ -58,10 +60,11 @@ async def _serve(loaded: FunctionApp, hub: Hub, listener: socket.socket, options
     own = f"http://127.0.0.1:{port}" if options.host in _ALL else url
     host = FunctionHost(loaded, hub, origin=own, key=options.key, checks_keys=options.enable_auth)
     async with host, hub, host.triggers():
-        management = hub.asgi(key=host.key)
+        management = hub.asgi(key=host.key, opens=host.opens_management)
         await serve(
-            FunctionsAsgi(host, management, hub.asgi()),
+            FunctionsAsgi(host, management, hub.asgi(opens=lambda _: True)),
             listener,
+            limits=options.limits,
             access_log=options.access_log,
             log_level=options.log_level or "warning",
             on_started=lambda _: _announce(host, url),

@@ -25,6 +25,7 @@ from bide.cli.loading import load_app
 from bide.cli.target import default_store
 from bide.cli.workers import check_store, inherited_listener, is_first_worker, is_worker, name_of, supervise
 from bide.client.paths import BASE
+from bide.http.connections import Limits
 from bide.http.server import DEFAULT_PORT, listen, serve
 from bide.hub import Hub
 from bide.model.nodes import NodeRole
@@ -48,6 +49,8 @@ def serve_app(
     lease_seconds: Annotated[float, Parameter(validator=Number(gte=1))] = DEFAULT_LEASE.total_seconds(),
     retention_days: float | None = None,
     max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
+    max_connections: Annotated[int, Parameter(validator=Number(gte=1))] = Limits.connections,
+    request_timeout: Annotated[float, Parameter(validator=Number(gt=0))] = Limits.seconds,
     activity_threads: int | None = None,
     activity_processes: int | None = None,
     replay_every_turn: bool = False,
@@ -87,6 +90,11 @@ def serve_app(
         Remove instances that ended so many days ago, and dead letters of that age. Without it they are kept.
     max_payload_bytes
         Largest input, result or event data, as JSON.
+    max_connections
+        How many connections may be open. One that is idle, or slow to send its request, makes room for a new one; when
+        there is none, the new one is answered 503.
+    request_timeout
+        Seconds that the head of a request may take to arrive. The body may take longer while 8 KiB a second come.
     activity_threads
         How many plain functions, activities and entities, run at a time [32].
     activity_processes
@@ -118,7 +126,7 @@ def serve_app(
         host=host, port=port, hub=hub, key=key, store=store, max_payload_bytes=max_payload_bytes,
         retention=timedelta(days=retention_days) if retention_days is not None else None,
         activity_threads=activity_threads, activity_processes=activity_processes,
-        max_resident=0 if replay_every_turn else DEFAULT_MAX_RESIDENT,
+        max_resident=0 if replay_every_turn else DEFAULT_MAX_RESIDENT, limits=Limits(max_connections, request_timeout),
         enable_auth=enable_auth, sdk=sdk, access_log=access_log, log_level=log_level,
     )  # fmt: skip
     if Path(app).is_dir():
@@ -152,6 +160,7 @@ class Options:
     activity_threads: int | None
     activity_processes: int | None
     max_resident: int
+    limits: Limits
     enable_auth: bool
     sdk: str = "own"
     access_log: bool
@@ -192,6 +201,7 @@ async def _serve(hub: Hub, app: App, listener: socket.socket, options: Options) 
         await serve(
             api,
             listener,
+            limits=options.limits,
             access_log=options.access_log,
             log_level=options.log_level or "warning",
             on_started=lambda actual: _announce(app, hub, f"http://{options.host}:{actual}", has_key=has_key),

@@ -1,4 +1,4 @@
-"""Commands about stores and stored histories: `db upgrade`, `db check` and `replay`."""
+"""Commands about stores and stored histories: `db upgrade`, `db check`, `db copy` and `replay`."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import App as Commands
 from cyclopts import Parameter
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 
 from bide.app import App
 from bide.cli import render
@@ -17,70 +17,104 @@ from bide.cli.target import Target, default_store
 from bide.client.base import Client, OrchestrationStatus
 from bide.core.execution import Execution
 from bide.core.invariants import problems
-from bide.errors import ConfigurationError, NonDeterminismError, OrchestratorNotFoundError
+from bide.errors import NonDeterminismError, OrchestratorNotFoundError
 from bide.model.events import HistoryEvent
 from bide.model.instance import ENDED, OrchestrationRuntimeStatus
 from bide.model.names import event_key
-from bide.store.sqlite import check, upgrade
+from bide.store import maintenance
+from bide.store.checking import Report
+from bide.store.urls import hide_password
 
 _LIVE = frozenset(OrchestrationRuntimeStatus) - ENDED
 
 db = Commands(name="db", help="Look after a store.")
 
 
+Url = Annotated[str | None, Parameter(env_var="BIDE_STORE")]
+
+
 @db.command(name="upgrade")
-def upgrade_store(
-    store: Annotated[str | None, Parameter(env_var="BIDE_STORE")] = None, /, *, json: bool = False
-) -> int:
+async def upgrade_store(store: Url = None, /, *, json: bool = False) -> int:
     """Bring a store's schema up to date. `bide serve` does the same when it starts.
 
     Parameters
     ----------
     store
-        The store, as sqlite:///file.db.
+        The store, as sqlite:///file.db or postgresql://user@host/database.
     json
         Write one JSON document to standard output.
 
     """
     url = store or default_store()
-    before, after = upgrade(_path(url))
-    if json:
-        render.print_json({"store": url, "from": before, "to": after})
-    else:
-        text = f"from schema {before} to {after}" if before != after else f"already has schema {after}"
-        render.console().print(f"{url}: {text}")
+    before, after = await maintenance.upgrade(url)
+    text = f"from schema {before} to {after}" if before != after else f"already has schema {after}"
+    shown = hide_password(url)
+    render.answer({"store": shown, "from": before, "to": after}, f"{shown}: {text}", as_json=json)
     return Exit.OK
 
 
 @db.command(name="check")
-def check_store(store: Annotated[str | None, Parameter(env_var="BIDE_STORE")] = None, /, *, json: bool = False) -> int:
-    """Prove that a store agrees with itself, and name every row that does not. Nothing is changed; nobody may be serving it.
+async def check_store(store: Url = None, /, *, json: bool = False) -> int:
+    """Prove that a store agrees with itself, and name every row that does not. Nothing is changed.
+
+    Nobody may be serving an SQLite file. Of a PostgreSQL database one moment is read, also while nodes serve it.
 
     Parameters
     ----------
     store
-        The store, as sqlite:///file.db.
+        The store, as sqlite:///file.db or postgresql://user@host/database.
     json
         Write one JSON document to standard output.
 
     """
     url = store or default_store()
-    report = check(_path(url), problems)
+    report = await maintenance.check(url, problems)
     if json:
-        render.print_json({"store": url, "instances": report.instances, "violations": report.violations})
+        render.print_json({
+            "store": hide_password(url), "instances": report.instances, "violations": report.violations
+        })  # fmt: skip
     else:
-        for each in report.violations:
-            render.console().print(f"{each.table}: {each.key}: {each.problem}", markup=False)
-        found = len(report.violations)
-        text = f"{found} violations" if found else f"sound, {report.instances} instances"
-        render.console().print(f"{url}: {text}", markup=False)
+        _print_report(url, report)
     return Exit.FAILED if report.violations else Exit.OK
 
 
-def _path(url: str) -> str:
-    if not url.startswith("sqlite:///"):
-        raise ConfigurationError(f"{url!r} is not an SQLite store: sqlite:///file.db")
-    return url.removeprefix("sqlite:///")
+@db.command(name="copy")
+async def copy_store(source: str, target: str, /, *, json: bool = False) -> int:
+    """Copy all that a store holds into an empty one, and check that. Nobody may be serving either.
+
+    Parameters
+    ----------
+    source
+        The store to read, as sqlite:///file.db or postgresql://user@host/database.
+    target
+        The store to write, of either kind; it is made when it is not there.
+    json
+        Write one JSON document to standard output.
+
+    """
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("Copying")
+        copied = await maintenance.copy(
+            source, target, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    report = await maintenance.check(target, problems)
+    if json:
+        render.print_json({
+            "from": hide_password(source), "to": hide_password(target), "copied": copied, "violations": report.violations
+        })  # fmt: skip
+    else:
+        rows = ", ".join(f"{count} {table}" for table, count in copied.items())
+        render.console().print(f"Copied: {rows}", markup=False)
+        _print_report(target, report)
+    return Exit.FAILED if report.violations else Exit.OK
+
+
+def _print_report(url: str, report: Report) -> None:
+    for each in report.violations:
+        render.console().print(f"{each.table}: {each.key}: {each.problem}", markup=False)
+    found = len(report.violations)
+    text = f"{found} violations" if found else f"sound, {report.instances} instances"
+    render.console().print(f"{hide_password(url)}: {text}", markup=False)
 
 
 async def replay(

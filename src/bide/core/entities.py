@@ -107,9 +107,12 @@ class EntityInstance:
 
     @classmethod
     def told(cls, row: InstanceRow, history: Sequence[HistoryEvent]) -> "EntityInstance":
-        """Make the row anew from `history`, as far as it follows from it: of `row` only id, age and state are taken."""
+        """Make the row anew from `history`, as far as it follows from it: of `row` only ids, age and state are taken.
+
+        The execution id was made of the iid that the entity had at first: a copy of the store may have given it another.
+        """
         new = cls.create(EntityId.parse(row.instance_id), row.iid, row.created_at).row
-        new.output = row.output
+        new.output, new.execution_id = row.output, row.execution_id
         entity = cls(new, history, 0)
         entity._finish_row()
         return entity

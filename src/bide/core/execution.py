@@ -313,7 +313,6 @@ class Execution:
             return True
         self._blocked_on = task
         waiters: dict[str, list[EventTask[Any]]] = {}
-        self._waiters = waiters
         for wait in open_waits(task):
             if wait.since is None:
                 wait.since = self.now
@@ -321,6 +320,7 @@ class Execution:
                 waiters[wait.key].append(wait)
             else:
                 waiters[wait.key] = [wait]
+        self._waiters = waiters
         return False
 
     def _finish(self, value: Any) -> None:

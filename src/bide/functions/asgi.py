@@ -1,12 +1,14 @@
 """The ASGI app of a hosted app: its HTTP functions, and the management API beside them."""
 
+import hmac
 import logging
 from typing import Any
 
-from bide.client.paths import BASE, KEY_HEADER
+from bide.client.paths import BASE
 from bide.errors import PayloadTooLargeError
 from bide.functions.host import FunctionHost
 from bide.functions.http_trigger import Answer, HttpRoute, answer_of, request_value
+from bide.http.auth import ForbiddenError, check_host, check_page, given_key
 from bide.http.request import ClientGoneError, Receive, Request, Scope, Send, read_body
 
 _log = logging.getLogger("bide.functions.http")
@@ -21,23 +23,25 @@ _MAX_BODY_BYTES = 100 << 20
 class FunctionsAsgi:
     """Answers HTTP functions below their prefix, and passes everything else on to the management API.
 
-    `rpc` is that API without a key, for the app's own clients.
+    `rpc` is that API for the app's own clients, who know its path and have no key.
     """
 
     def __init__(self, host: FunctionHost, management: Any, rpc: Any) -> None:
         self._host = host
         self._management = management
         self._rpc = rpc
+        self._rpc_path = host.rpc_path.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._management(scope, receive, send)
             return
-        path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
-        if path.startswith(self._host.rpc_path + "/"):
-            below = path.removeprefix(self._host.rpc_path)
-            await self._rpc({**scope, "raw_path": f"{BASE}{below}".encode("latin-1")}, receive, send)
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        at = len(self._rpc_path)
+        if hmac.compare_digest(raw[:at], self._rpc_path) and raw[at : at + 1] == b"/":
+            await self._rpc({**scope, "raw_path": BASE.encode() + raw[at:]}, receive, send)
             return
+        path = raw.decode("latin-1")
         if path.casefold().startswith(_RESERVED):
             await self._management(scope, receive, send)
             return
@@ -49,14 +53,16 @@ class FunctionsAsgi:
 
     async def _answer(self, scope: Scope, receive: Receive, route: HttpRoute, params: dict[str, str]) -> Answer:
         request = Request.read(scope)
-        if not self._may(request, route):
-            return Answer(401)
         try:
+            if not self._may(request, route):
+                return Answer(401)
             body = await read_body(receive, _MAX_BODY_BYTES)
             query: bytes = scope.get("query_string", b"")
             url = f"{request.origin}{request.path}" + (f"?{query.decode('latin-1')}" if query else "")
             value = request_value(scope["method"], url, query, scope["headers"], params, body)
             return answer_of(await self._host.call(route.function, value))
+        except ForbiddenError as error:
+            return Answer(403, str(error).encode(), (("content-type", "text/plain; charset=utf-8"),))
         except PayloadTooLargeError:
             return Answer(413)
         except ClientGoneError:
@@ -66,11 +72,13 @@ class FunctionsAsgi:
             return Answer(500)
 
     def _may(self, request: Request, route: HttpRoute) -> bool:
+        """Ask for the key that the route's level wants; where no keys are asked for, this machine is the border."""
         keys = self._host.keys
         if keys is None:
+            check_host(request.headers)
+            check_page(request.headers)
             return True
-        key = request.query.get("code") or request.headers.get(KEY_HEADER)
-        return keys.opens(key, route.level, route.function.name)
+        return keys.opens(given_key(request.headers, request.query), route.level, route.function.name)
 
 
 async def _send(answer: Answer, method: str, send: Send) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Self
 
+from bide.client.paths import HOSTED_RPC
 from bide.errors import BideError, ConfigurationError
 from bide.functions.durable.bridge import Bridge, binding_text, connect
 from bide.functions.function import Binding, Function
@@ -23,6 +24,7 @@ from bide.functions.queues import Listener, ReceivedMessage, open_listener, open
 from bide.functions.settings import resolve
 from bide.functions.timer_trigger import Timer
 from bide.functions.user_code import UserCode
+from bide.http.auth import Opens, key_check
 from bide.hub import Hub
 from bide.store.cluster import is_shared
 
@@ -52,7 +54,7 @@ class FunctionHost:
         self.new_keys: dict[str, str] = {}
         self.problems: list[Problem] = [*loaded.problems, *self.routes.problems]
         self.key = key
-        self.rpc_path = f"/durabletask/{secrets.token_urlsafe(16)}"
+        self.rpc_path = f"{HOSTED_RPC}/{secrets.token_urlsafe(16)}"
         """The management API for the app's own clients, who have no key: the path itself is the secret."""
         self._origin = origin
         self._code: UserCode | None = None
@@ -86,6 +88,15 @@ class FunctionHost:
         connect(None)
         if self._code is not None:
             self._code.close()
+
+    @property
+    def opens_management(self) -> Opens | None:
+        """What opens the management API: the key of its URLs, and with stored keys the master key; None: everybody here."""
+        keys, key = self.keys, self.key
+        if key is None:
+            return None
+        is_shown = key_check(key)
+        return lambda given: is_shown(given) | (keys is not None and keys.opens(given, "admin", ""))
 
     @contextlib.asynccontextmanager
     async def triggers(self) -> AsyncIterator[None]:

@@ -56,15 +56,12 @@ class UserCode:
 
     def _run_loop(self) -> None:
         self._loop.run_forever()
-        self._loop.run_until_complete(_cancel_others())
+        left = asyncio.all_tasks(self._loop)
+        for task in left:
+            task.cancel()
+        if left:
+            self._loop.run_until_complete(asyncio.wait(left))
         self._loop.close()
-
-
-async def _cancel_others() -> None:
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in left:
-        task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
 
 
 async def _contained(work: Coroutine[Any, Any, T]) -> T:

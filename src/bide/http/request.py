@@ -1,6 +1,6 @@
 """One HTTP request, as the handlers need it, and the answer they give."""
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +42,7 @@ class Request:
         if root and raw.startswith(root.encode()):
             raw = raw[len(root.encode()) :]
         parts, query = segments(raw, scope.get("query_string", b""))
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = _headers(scope["headers"])
         origin = f"{scope.get('scheme', 'http')}://{headers.get('host', 'localhost')}{root}"
         return cls(scope["method"], origin, raw.decode("latin-1"), parts, parse_query(query), headers)
 
@@ -71,6 +71,16 @@ class Request:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidInputError(f"Invalid JSON content: {error}") from error
         return msgspec.Raw(self.body)
+
+
+def _headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Read headers; values of a repeated one are joined by a comma (RFC 9110, 5.3): two Hosts are none that is known."""
+    headers: dict[str, str] = {}
+    for raw, value in pairs:
+        name = raw.decode("latin-1").lower()
+        text = value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {text}" if name in headers else text
+    return headers
 
 
 @dataclass(slots=True)

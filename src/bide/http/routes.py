@@ -10,7 +10,7 @@ import msgspec
 
 from bide.client.base import Client, OrchestrationStatus
 from bide.client.paths import DUPLICATE_HEADER, EVENT_ID_HEADER, LONGEST_WAIT_SECONDS, TOKEN_HEADER
-from bide.errors import InstanceEndedError, InstanceNotFoundError, InvalidInputError
+from bide.errors import InstanceEndedError, InstanceNotFoundError, InvalidInputError, StoreCorruptError
 from bide.http import auth, openapi, payloads
 from bide.http.errors import answer_to, body_of
 from bide.http.request import Receive, Request, Response, Scope, Send, read_body
@@ -44,22 +44,34 @@ def create_app(
     client: Callable[[], Client],
     *,
     key: str | None = None,
+    opens: auth.Opens | None = None,
     hub_name: str = "bide",
     max_body_bytes: int = _DEFAULT_MAX_BODY_BYTES,
 ) -> "Api":
     """Make the ASGI app of a hub. With `key`, every request but `/healthz` and `/openapi.json` needs it.
 
-    `client` is asked anew at each request, so that the app can be mounted before the hub runs.
+    `opens` says which keys do instead, where management URLs show one of several. `client` is asked anew at each
+    request, so that the app can be mounted before the hub runs.
     """
-    return Api(client, key=key, hub_name=hub_name, max_body_bytes=max_body_bytes)
+    opens = opens or (auth.key_check(key) if key is not None else None)
+    return Api(client, key=key, opens=opens, hub_name=hub_name, max_body_bytes=max_body_bytes)
 
 
 class Api:
     """An ASGI app. It routes by itself, with the extension's rules: no framework cuts before it decodes."""
 
-    def __init__(self, client: Callable[[], Client], *, key: str | None, hub_name: str, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        client: Callable[[], Client],
+        *,
+        key: str | None,
+        opens: auth.Opens | None,
+        hub_name: str,
+        max_body_bytes: int,
+    ) -> None:
         self._client = client
         self._key = key
+        self._opens = opens
         self._hub_name = hub_name
         self._max_body_bytes = max_body_bytes
         self._long_polls: set[asyncio.Task[Any]] = set()
@@ -82,7 +94,7 @@ class Api:
             request = Request.read(scope)
             if request.path in _OPEN:
                 return await _OPEN[request.path](self)
-            auth.check(request.method, request.headers, request.query, self._key)
+            auth.check(request.method, request.headers, request.query, self._opens)
             route = _find(request)
             if route is None:
                 return Response(404)
@@ -133,6 +145,8 @@ class Api:
 
     async def _wait(self, instance_id: str, seconds: float) -> OrchestrationStatus | None:
         """Wait for the end; None when it takes longer, or when this server is to stop."""
+        if self._is_stopping:
+            return None
         request = asyncio.current_task()
         assert request is not None
         self._long_polls.add(request)
@@ -165,7 +179,10 @@ class Api:
         if status is None or show_history:
             status = await self.client.get_status(instance_id, show_history=show_history, show_input=show_input)
         show_output = flag(query, "showHistoryOutput", default=False)
-        body = payloads.status(status, show_output=show_output, show_input=show_input)
+        try:
+            body = payloads.status(status, show_output=show_output, show_input=show_input)
+        except (ValueError, OverflowError) as error:  # what is in its history is not what was put there
+            raise StoreCorruptError(f"The history of instance {instance_id!r} cannot be shown: {error}") from error
         if not status.runtime_status.is_ended:
             return Response(202, body, {"location": f"{request.origin}{request.path}", "retry-after": "5"})
         is_error = status.runtime_status is _FAILED and flag(query, "returnInternalServerErrorOnFailure", default=False)

@@ -1,21 +1,27 @@
-"""Serves an ASGI app on a port, with uvicorn."""
+"""Serves an ASGI app on a port, with uvicorn within the bounds of `connections`."""
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import signal
 import socket
+import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import uvicorn
 
 from bide.errors import ConfigurationError
+from bide.http.access_log import hide_keys
+from bide.http.auth import is_loopback
+from bide.http.connections import KEEP_ALIVE_SECONDS, Connection, Doorkeeper, Limits, possible
 
 DEFAULT_PORT = 7071
 """The port of the local Azure Functions tools."""
+_TICKS_A_SECOND = 10
+"""Of uvicorn's main loop."""
 
 
 def listen(host: str, port: int, *, key: str | None) -> socket.socket:
@@ -23,7 +29,7 @@ def listen(host: str, port: int, *, key: str | None) -> socket.socket:
 
     Raises `ConfigurationError` when the address is not this machine's own and there is no `key`, or cannot be had.
     """
-    if key is None and not is_loopback(host):
+    if not key and not is_loopback(host):
         raise ConfigurationError(
             f"{host} can be reached from elsewhere, so a key is needed: pass --key, or set BIDE_KEY. Or serve on 127.0.0.1."
         )
@@ -40,6 +46,7 @@ async def serve(
     app: Any,
     listener: socket.socket,
     *,
+    limits: Limits | None = None,
     access_log: bool = False,
     log_level: str = "warning",
     on_started: Callable[[int], None] | None = None,
@@ -50,32 +57,28 @@ async def serve(
     `on_started` is told the port; `on_stopping` is called when the signal comes.
     """
     config = uvicorn.Config(
-        app, access_log=access_log, log_level=log_level, lifespan="off",
-        timeout_graceful_shutdown=10, timeout_keep_alive=75, server_header=False,
+        app, access_log=access_log, log_level=log_level, lifespan="off", ws="none",
+        timeout_graceful_shutdown=10, timeout_keep_alive=KEEP_ALIVE_SECONDS, server_header=False,
     )  # fmt: skip
     if access_log:
         logging.getLogger("uvicorn.access").setLevel(logging.INFO)  # whatever the level of the rest
+        logging.getLogger("uvicorn.access").addFilter(hide_keys)
     with listener:
-        await _Server(config, on_started, on_stopping).serve(sockets=[listener])
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+        await _Server(config, limits or Limits(), on_started, on_stopping).serve(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
     def __init__(
         self,
         config: uvicorn.Config,
+        limits: Limits,
         on_started: Callable[[int], None] | None,
         on_stopping: Callable[[], None] | None,
     ) -> None:
         super().__init__(config)
+        self._doorkeeper = Doorkeeper(possible(limits), self.server_state.connections)
+        protocol: Any = partial(Connection, doorkeeper=self._doorkeeper)
+        config.http = protocol
         self._on_started = on_started
         self._on_stopping = on_stopping
 
@@ -88,6 +91,11 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started and self._on_started is not None and sockets:
             self._on_started(sockets[0].getsockname()[1])
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_A_SECOND == 0:
+            self._doorkeeper.look(time.monotonic())
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Any:

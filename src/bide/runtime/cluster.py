@@ -97,12 +97,16 @@ class Cluster:
         if state.offered:
             self._offered.set()
         share = self._share(state)
-        surplus = sorted(self._routes.owned)[share:]
+        surplus = sorted(self._store.held)[share:]
         if surplus:
             await self._partition.hand_over(surplus)
             await self._store.release(surplus)
         elif len(self._store.held) < share:
             await self._claim(state, share)
+        new = self._store.held - self._routes.owned
+        if new:
+            await self._partition.take_over(new)
+            _log.info("owns partitions %s now", sorted(self._routes.owned))
         self._routes.give_up(_PATIENCE)
 
     async def close(self) -> None:
@@ -134,12 +138,7 @@ class Cluster:
         start = self._routes.node % len(free) if free else 0  # two that claim at a time begin at different ends
         wanted = (free[start:] + free[:start])[: share - len(self._store.held)]
         if wanted:
-            claimed = await self._store.claim(wanted, self._ttl)
-            if claimed:
-                _log.info("owns partitions %s now", sorted(claimed | self._routes.owned))
-        new = self._store.held - self._routes.owned
-        if new:
-            await self._partition.take_over(new)
+            await self._store.claim(wanted, self._ttl)
 
     async def _accept_losses(self) -> None:
         lost = self._routes.owned - self._store.held

@@ -19,8 +19,8 @@ from bide.runtime.batches import BatchExecutor
 from bide.runtime.clock import SystemClock
 from bide.runtime.cluster import Cluster
 from bide.runtime.completions import Completions
-from bide.runtime.gil import lower_switch_interval, restore_switch_interval
 from bide.runtime.ids import IdSource
+from bide.runtime.interpreter import restore_interpreter, tune_interpreter
 from bide.runtime.jobs import Executor, JobRunner
 from bide.runtime.local import LocalClient
 from bide.runtime.offers import Lane, Offers
@@ -36,7 +36,7 @@ DEFAULT_MAX_PAYLOAD_BYTES = 1 << 20
 DEFAULT_MAX_RESIDENT = 10_000
 DEFAULT_MAX_BACKLOG = 10_000
 DEFAULT_THREADS = 32
-DEFAULT_LEASE = timedelta(seconds=6)
+DEFAULT_LEASE = timedelta(seconds=10)
 """A node beats three times as often; a shorter one moves partitions when a node only stalls."""
 
 
@@ -114,11 +114,11 @@ class Engine:
             raise ConfigurationError("The hub is running already.")
         refuse_while_importing()
         await self.store.open()
-        lower_switch_interval()
+        tune_interpreter()
         try:
             await self._start()
         except BaseException:
-            restore_switch_interval()
+            restore_interpreter()
             await self.store.close()
             raise
         return self
@@ -231,5 +231,5 @@ class Engine:
         finally:
             self._cluster = None
             self._completions.close()
-            restore_switch_interval()
+            restore_interpreter()
             await self.store.close()

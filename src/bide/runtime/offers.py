@@ -16,7 +16,7 @@ from bide.core.turn import Job
 from bide.model.commit import ActivityKey, OfferedActivity
 from bide.model.events import TaskScheduled
 from bide.model.messages import AnyMessage, TaskDone, TaskKind
-from bide.model.partitions import partition_of_iid
+from bide.model.partitions import partition_of
 from bide.runtime.jobs import JobKey, JobRunner
 from bide.runtime.passes import Pass
 from bide.runtime.residents import Residents
@@ -132,22 +132,26 @@ class Offers:
     async def hold(self, residents: Residents, is_gone: Callable[[str], bool]) -> None:
         """Note that we are running activities of instances that somebody else will handle from now on.
 
-        When their partition was lost, its new owner has started them again already, and there is nothing to note.
+        Not of those that somebody else handles already: he has started them again.
         """
+        held = self._store.held
         running = [
             (job, task)
             for job, task in self._jobs.running
-            if isinstance(task, TaskScheduled) and is_gone(job[0]) and job not in self._claimed
+            if isinstance(task, TaskScheduled)
+            and is_gone(job[0])
+            and job not in self._claimed
+            and partition_of(job[0], self._store.partitions) in held
         ]
         iids = await self._iids({job[0] for job, _ in running}, residents)
-        held = {
+        noted = {
             job: OfferedActivity(ActivityKey(iids[job[0]], job[1], job[2]), job[0], task.name, _encode(task))
             for job, task in running
-            if job[0] in iids and partition_of_iid(iids[job[0]]) in self._store.held
+            if job[0] in iids
         }
-        if held:
-            await self._store.hold_activities(list(held.values()), self._ttl)
-            self._claimed.update((job, activity.key) for job, activity in held.items())
+        if noted:
+            await self._store.hold_activities(list(noted.values()), self._ttl)
+            self._claimed.update((job, activity.key) for job, activity in noted.items())
 
     async def _iids(self, instance_ids: set[str], residents: Residents) -> dict[str, int]:
         iids = {each: instance.row.iid for each in instance_ids if (instance := residents.get(each)) is not None}

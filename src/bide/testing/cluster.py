@@ -72,7 +72,9 @@ class MemoryCluster:
         return MemoryNode(self)
 
     def expire(self) -> None:
-        """Let every lease, and every claim of an activity, run out."""
+        """Let every lease, every membership and every claim of an activity run out."""
+        for member in self.members.values():
+            member.expires_at = 0
         for lease in self.leases:
             lease.expires_at = 0
         for offered in self.activities.values():
@@ -154,7 +156,7 @@ class MemoryNode(_Base):
     def new_iid(self, instance_id: str) -> int:
         partition = partition_of(instance_id, self.partitions)
         if partition not in self._epochs:
-            raise LeaseLostError(f"Partition {partition} is not held by this node.")
+            raise LeaseLostError(f"Partition {partition} is not held.")
         self._counters[partition] = number = self._counters.get(partition, 0) + 1
         return make_iid(partition, self._epochs[partition], number)
 
@@ -249,18 +251,20 @@ class MemoryNode(_Base):
             raise StoreUnavailableError("The test wants this commit to fail.")
         touched = {partition_of_iid(commit.iid) for commit in batch.commits if commit.iid}
         touched.update(partition for partition, _ in batch.inbox_removed)
-        for partition in touched:
-            lease = self._cluster.leases[partition]
-            if lease.node != self._number or lease.epoch != self._epochs.get(partition):
-                raise LeaseLostError(f"Partition {partition} belongs to another node now.")
+        touched.update(partition_of_iid(activity.key.iid) for activity in batch.activities_added)
+        self._check_held(touched)
         missing = [each for each in batch.inbox_removed if each not in self._cluster.inbox]
         if missing:
             raise StoreUnavailableError(f"Messages {missing} have been removed already.")
 
+    def _check_held(self, partitions: Collection[int]) -> None:
+        for partition in partitions:
+            lease = self._cluster.leases[partition]
+            if lease.node != self._number or lease.epoch != self._epochs.get(partition):
+                raise LeaseLostError(f"Partition {partition} belongs to another node now.")
+
     def _write(self, batch: Batch) -> None:
         cluster = self._cluster
-        purged = {commit.iid for commit in batch.commits if commit.purge}
-        ended = {commit.iid for commit in batch.commits if commit.update is not None and commit.update.status.is_ended}
         self._store.commit(Batch(commits=batch.commits))
         for posted in batch.inbox_added:
             assert (posted.partition, posted.key) not in cluster.inbox
@@ -271,12 +275,14 @@ class MemoryNode(_Base):
             cluster.activities.setdefault(activity.key, _Offered(activity))
         for key in batch.activities_removed:
             cluster.activities.pop(key, None)
-        for key in [key for key, each in cluster.activities.items() if self._is_over(key, each, purged, ended)]:
+        for key in [key for key, each in cluster.activities.items() if each.node is None and not self._is_wanted(key)]:
             del cluster.activities[key]
         self._notify(batch)
 
-    def _is_over(self, key: ActivityKey, offered: _Offered, purged: set[int], ended: set[int]) -> bool:
-        return key.iid in purged or (key.iid in ended and offered.node is None)
+    def _is_wanted(self, key: ActivityKey) -> bool:
+        """Whether its instance is there, and has not ended."""
+        row = self._store._rows.get(key.iid)  # noqa: SLF001  (the other half of this store)
+        return row is not None and not row.status.is_ended
 
     def _notify(self, batch: Batch) -> None:
         cluster = self._cluster
@@ -346,8 +352,12 @@ class MemoryNode(_Base):
         if self._number is None:
             return
         await self.release(list(self._epochs))
+        for offered in self._cluster.activities.values():
+            if offered.node == self._number:
+                offered.node = None
         self._cluster.members.pop(self._number, None)
         self._number = None
+        self._cluster.tell(lambda listener: listener.on_activities())
 
     async def state(self) -> ClusterState:
         now = self._cluster.clock.now()
@@ -368,7 +378,7 @@ class MemoryNode(_Base):
                 for partition, each in enumerate(self._cluster.leases)
             ],
             inbox=waiting,
-            offered=sum(self._is_unclaimed(each, now) for each in self._cluster.activities.values()),
+            offered=sum(self._may_be_claimed(each, now) for each in self._cluster.activities.values()),
         )  # fmt: skip
 
     # Activities
@@ -376,6 +386,9 @@ class MemoryNode(_Base):
     @staticmethod
     def _is_unclaimed(offered: _Offered, now: int) -> bool:
         return offered.node is None or offered.expires_at <= now
+
+    def _may_be_claimed(self, offered: _Offered, now: int) -> bool:
+        return self._is_unclaimed(offered, now) and self._is_wanted(offered.activity.key)
 
     async def claim_activities(self, names: Mapping[str, int | None], limit: int, ttl: int) -> list[OfferedActivity]:
         now = self._cluster.clock.now()
@@ -385,7 +398,7 @@ class MemoryNode(_Base):
             if (
                 len(claimed) < limit
                 and name in names
-                and self._is_unclaimed(offered, now)
+                and self._may_be_claimed(offered, now)
                 and self._may(name, names, now)
             ):
                 offered.node, offered.expires_at = self._number, now + ttl
@@ -401,9 +414,7 @@ class MemoryNode(_Base):
         return most is None or sum(running) < most
 
     async def hold_activities(self, activities: Collection[OfferedActivity], ttl: int) -> None:
+        self._check_held({partition_of_iid(activity.key.iid) for activity in activities})
         expires_at = self._cluster.clock.now() + ttl
-        lost = {partition_of_iid(activity.key.iid) for activity in activities} - self._epochs.keys()
-        if lost:
-            raise LeaseLostError(f"Partitions {sorted(lost)} are not held by this node.")
         for activity in activities:
             self._cluster.activities.setdefault(activity.key, _Offered(activity, self._number, expires_at))

@@ -1,5 +1,6 @@
 """What hub and worker tell each other over their socket: MessagePack behind four bytes of length."""
 
+import os
 import socket
 import threading
 from typing import Any
@@ -17,11 +18,11 @@ _LENGTH_BYTES = 4
 class Setup(msgspec.Struct, frozen=True):
     """The first thing that a worker hears: where it is, and what it may have to run.
 
-    `path` is the hub's `sys.path`, `levels` what its loggers are set to, `places` where the activities stand, by name, and
-    `limit` the largest result in bytes.
+    `path` is the hub's `sys.path` (bytes: it may hold any file name), `levels` what its loggers are set to, `places` where
+    the activities stand, by name, and `limit` the largest result in bytes.
     """
 
-    path: list[str]
+    path: list[bytes]
     levels: dict[str, int]
     places: dict[str, FunctionPlace]
     limit: int
@@ -77,6 +78,10 @@ class Channel:
     def close(self) -> None:
         self._file.close()
         self._socket.close()
+
+    def let_go(self) -> None:
+        """Close it in a forked process, in which nobody is there to give back a lock that was held."""
+        os.close(self._socket.detach())
 
     def fileno(self) -> int:
         return self._socket.fileno()

@@ -82,31 +82,33 @@ class ProcessPool:
                 return self._died(worker, key, task, error)
         except OSError as error:  # no more processes, memory or files
             return _failed(key, failure_of(error))
-        self._free.append(worker)
+        with self._lock:
+            self._free.append(worker)
         return done
 
     def _take(self) -> WorkerProcess:
         """Take a worker that is free and alive, the last one used, or start one."""
-        while self._free:
-            worker = self._free.pop()
-            if worker.is_alive:
-                return worker
-            _log.warning("worker process %d has ended between two activities", worker.pid)
-            self._forget(worker)
         with self._lock:
+            while self._free:
+                worker = self._free.pop()
+                if worker.is_alive:
+                    return worker
+                _log.warning("worker process %d has ended between two activities", worker.pid)
+                self._forget(worker)
             if self._is_closed:
                 raise OSError("the hub is closing")
             worker = WorkerProcess(self._setup())
             self._workers.add(worker)
-        return worker
+            return worker
 
     def _setup(self) -> Setup:
         loggers = (logging.root, *logging.root.manager.loggerDict.values())
         levels = {each.name: each.level for each in loggers if isinstance(each, logging.Logger) and each.level}
-        return Setup([str(entry) for entry in sys.path], levels, self._places, self._limit)
+        return Setup([os.fsencode(entry) for entry in sys.path], levels, self._places, self._limit)
 
     def _died(self, worker: WorkerProcess, key: JobKey, task: TaskScheduled, error: WorkerDiedError) -> TaskDone:
-        self._forget(worker)
+        with self._lock:
+            self._forget(worker)
         if not self._is_closed:
             _log.error("worker process %d %s while it ran activity %s of %s", worker.pid, error, task.name, key[0])
         message = f"The worker process that ran activity {task.name!r} {error}."
@@ -114,8 +116,7 @@ class ProcessPool:
 
     def _forget(self, worker: WorkerProcess) -> None:
         worker.wait(0)
-        with self._lock:
-            self._workers.discard(worker)
+        self._workers.discard(worker)
 
 
 def _settle(ended: tuple[_Future, TaskDone]) -> None:

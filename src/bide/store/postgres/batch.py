@@ -48,30 +48,41 @@ def statement(batch: Batch, held: Collection[int], channels: Channels, *, polls:
     replies are stored.
     """
     changes = Changes(batch.commits)
-    fenced = sorted(_fenced(batch))
+    fenced = sorted(_fenced(batch, held))
     parts: dict[str, list[Any]] = {"fence": [fenced, [], 0]} if fenced else {}
     for name, rows in _rows(batch, changes):
-        if rows:
-            parts[name] = list(map(list, zip(*rows, strict=True)))
+        parts |= _columns(name, rows)
     if polls:
-        notices = []
-        if batch.replies:
-            parts["replied"] = list(map(list, zip(*((r.node, r.request, r.data) for r in batch.replies), strict=True)))
+        parts |= _columns("replied", [(each.node, each.request, each.data) for each in batch.replies])
     else:
-        notices = list(_notices(batch, held, channels))
-    if notices:
-        parts["notified"] = list(map(list, zip(*notices, strict=True)))
+        parts |= {"room": [channels.activities]} if "removed" in parts else {}
+        parts |= _columns("notified", list(_notices(batch, held, channels)))
     return Statement(_sql(tuple(parts)), [value for values in parts.values() for value in values], fenced)
 
 
-def _fenced(batch: Batch) -> set[int]:
-    """Partitions that only their owner may change.
+def bare_statement(batch: Batch) -> Statement:
+    """Make a statement that checks and tells nothing, for a store that nobody uses."""
+    parts: dict[str, list[Any]] = {}
+    for name, rows in _rows(batch, Changes(batch.commits)):
+        parts |= _columns(name, rows)
+    return Statement(_sql(tuple(parts)), [value for values in parts.values() for value in values], [])
 
-    Anybody may post, bury events for unknown instances, and remove the activities that he has run.
+
+def _columns(name: str, rows: list[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    """Values of a part, if it has rows."""
+    return {name: list(map(list, zip(*rows, strict=True)))} if rows else {}
+
+
+def _fenced(batch: Batch, held: Collection[int]) -> set[int]:
+    """Partitions that must be held when the batch is written.
+
+    Anybody may post to those that are not, bury events for unknown instances, and remove the activities that he has run. Of
+    messages to one that is held nobody is notified: so nobody else may claim it meanwhile.
     """
     fenced = {partition_of_iid(commit.iid) for commit in batch.commits if commit.iid}
     fenced.update(partition for partition, _ in batch.inbox_removed)
     fenced.update(partition_of_iid(each.key.iid) for each in batch.activities_added)
+    fenced.update(posted.partition for posted in batch.inbox_added if posted.partition in held)
     return fenced
 
 
@@ -110,7 +121,7 @@ def _notices(batch: Batch, held: Collection[int], channels: Channels) -> Iterato
     """Channels and payloads. A transaction that notifies holds up all others that do: none without need, and one a channel."""
     for partition in {posted.partition for posted in batch.inbox_added}.difference(held):
         yield channels.partition(partition), ""
-    if batch.activities_added or batch.activities_removed:
+    if batch.activities_added:
         yield channels.activities, ""
     for reply in batch.replies:
         for payload in channels.reply_payloads(reply.request, reply.data):

@@ -140,7 +140,18 @@ removed AS (
     DELETE FROM activities AS t
     USING unnest($1::integer[], $2::bigint[], $3::text[], $4::bigint[]) AS gone (partition, iid, execution_id, task_id)
     WHERE t.partition = gone.partition AND t.iid = gone.iid AND t.execution_id = gone.execution_id AND t.task_id = gone.task_id
+    RETURNING t.name
 )
+
+-- part: room
+-- Where only so many of a name may run, one that has ended makes room for one that waits.
+room AS MATERIALIZED (
+    SELECT pg_notify($1::text, '') WHERE EXISTS (
+        SELECT 1 FROM removed AS r JOIN activity_limits AS l ON l.name = r.name
+        WHERE EXISTS (SELECT 1 FROM activities AS a WHERE a.claimed_by IS NULL AND a.name = l.name)
+    )
+)
+-- result: (SELECT count(*) FROM room)
 
 -- part: offered
 offered AS (

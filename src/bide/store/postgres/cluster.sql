@@ -11,9 +11,9 @@ RETURNING number
 
 -- name: beat
 -- Also for a node that was forgotten, because it had been silent for long.
-WITH alive AS (
+WITH me AS (
     INSERT INTO nodes AS n (number, name, role, joined_at, seen_at, expires_at, load)
-    VALUES ($1::bigint, $2, $3, :now, :now, :now + $4::bigint, $5)
+    VALUES ($1, $2, $3, :now, :now, :now + $4::bigint, $5)
     ON CONFLICT (number) DO UPDATE
     SET seen_at = excluded.seen_at, expires_at = greatest(n.expires_at, excluded.expires_at), load = excluded.load
 ),
@@ -58,16 +58,20 @@ DELETE FROM nodes WHERE expires_at <= :now - $1::bigint
 SELECT pg_notify(channel, '') FROM unnest($1::text[]) AS channel
 
 -- name: nodes
-SELECT number, name, role, joined_at, seen_at, load FROM nodes WHERE expires_at > :now ORDER BY number
+SELECT number, name FROM nodes WHERE expires_at > :now ORDER BY number
 
--- name: leases
-SELECT partition, epoch, node, node IS NULL OR expires_at <= :now FROM partitions ORDER BY partition
-
--- name: inbox_counts
-SELECT partition, count(*) FROM inbox GROUP BY partition ORDER BY partition
-
--- name: offered_count
-SELECT count(*) FROM activities WHERE claimed_by IS NULL
+-- name: state
+-- One answer for all that is asked at every beat. A long inbox is not counted to its end.
+SELECT
+    (SELECT json_agg(json_build_array(number, name, role, joined_at, seen_at, load) ORDER BY number)
+        FROM nodes WHERE expires_at > :now),
+    (SELECT json_agg(json_build_array(partition, epoch, node, node IS NULL OR expires_at <= :now) ORDER BY partition)
+        FROM partitions),
+    (SELECT json_object_agg(partition, waiting) FROM (
+        SELECT partition, count(*) AS waiting FROM (SELECT partition FROM inbox LIMIT 10000) AS waiting_ones GROUP BY partition
+    ) AS counts),
+    (SELECT count(*) FROM activities WHERE claimed_by IS NULL),
+    EXISTS (SELECT 1 FROM nodes WHERE expires_at <= :now)
 
 -- name: give_back
 -- What dead nodes, or this one, had claimed is free again, but for what nobody wants any more: that goes.

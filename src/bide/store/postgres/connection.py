@@ -26,11 +26,26 @@ STATEMENT_SECONDS = 30
 SILENCE_SECONDS = STATEMENT_SECONDS + 15
 """How long to wait for a server that says nothing at all; then the connection is given up, and what it did is not known."""
 
+_STATEMENTS = 200
+"""How many statements a connection keeps prepared; batches have some dozen shapes."""
+
 _SESSION = {
     "statement_timeout": f"{STATEMENT_SECONDS}s",
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "30s",
+    # What is asked here finds few rows by an index, whatever the planner believes of new tables and of values not yet seen.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "max_parallel_workers_per_gather": "0",
+    "jit": "off",
 }
+UNHURRIED = """
+    SET LOCAL statement_timeout TO 0; SET LOCAL idle_in_transaction_session_timeout TO 0;
+    SET LOCAL enable_seqscan TO on; SET LOCAL enable_hashjoin TO on; SET LOCAL enable_mergejoin TO on;
+"""
+"""For a transaction that reads whole tables, and joins them: that may take a while."""
+
 _KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
 """A peer that has vanished is noticed within 30 seconds, also by a connection that only listens. The last is milliseconds."""
 
@@ -52,7 +67,10 @@ async def connect(options: Options, duty: str) -> Connection:
     """Open a connection to a server that can be written to; `duty` is seen in pg_stat_activity."""
     arguments = connect_arguments(options, duty)
     with driver_errors(options.where):
-        opened: Any = await asyncpg.connect(options.dsn, **arguments)
+        try:
+            opened: Any = await asyncpg.connect(options.dsn, **arguments)
+        except ValueError as error:  # such as a port that is no number
+            raise ConfigurationError(f"{options.where}: the URL cannot be used: {error}") from error
         connection: Connection = opened
         try:
             await prepare(connection, options)
@@ -67,8 +85,12 @@ def connect_arguments(options: Options, duty: str) -> dict[str, Any]:
         "connection_class": Connection,
         "timeout": options.connect_timeout,
         "command_timeout": SILENCE_SECONDS,
+        "statement_cache_size": _STATEMENTS,
         "max_cached_statement_lifetime": 0,
-        "server_settings": {} if "application_name" in options.session else {"application_name": f"bide {duty}"},
+        "max_cacheable_statement_size": 0,
+        "server_settings": {}
+        if "application_name" in options.session
+        else {"application_name": f"bide {duty} {options.schema}"},
     }
     if "target_session_attrs" not in options.session:
         arguments["target_session_attrs"] = "read-write"  # a standby serves nobody here, also after a failover
@@ -178,7 +200,7 @@ def _explain_client(error: BaseException) -> tuple[type[BideError], str]:  # noq
         case TimeoutError() | asyncio.TimeoutError():
             return StoreUnavailableError, f"it does not answer. {_RETRY}"
         case ConnectionRefusedError() | FileNotFoundError():
-            return StoreUnavailableError, "nobody listens there. Is the server running, are host and port right?"
+            return StoreUnavailableError, "nobody listens there, or a file that the URL names is missing."
         case socket.gaierror():
             return StoreUnavailableError, "the host has no address. Is its name right?"
         case _ if "ssl" in type(error).__name__.lower():

@@ -21,10 +21,10 @@ import msgspec
 
 from bide.errors import ConfigurationError
 from bide.model.partitions import MAX_PARTITIONS
+from bide.store.urls import hide_password
 
 _LARGEST_POOL = 1000
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-_PASSWORD = re.compile(r"(?<=password=)[^&]*")
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -44,7 +44,10 @@ class Options(msgspec.Struct, frozen=True):
 
 def parse_url(url: str) -> Options:
     """Read a store's URL; `ConfigurationError` says what is wrong with it, without its password."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"The store's URL cannot be read: {error}") from None
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     try:
         schema = _name(query, "schema", "bide")
@@ -66,15 +69,6 @@ def parse_url(url: str) -> Options:
         connect_timeout=connect_timeout,
         session=frozenset(query),
     )
-
-
-def hide_password(url: str) -> str:
-    """Return the URL as it may be shown."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    name, colon, _ = user.partition(":")
-    hidden = f"{name}:***" if colon else name
-    return urlunsplit(parts._replace(netloc=f"{hidden}{at}{host}", query=_PASSWORD.sub("***", parts.query)))
 
 
 def _where(netloc: str, path: str, query: dict[str, str], schema: str) -> str:

@@ -16,7 +16,7 @@ from bide.model.queue import QueueMessage
 from bide.store.arrivals import Arrivals
 from bide.store.postgres.access import Access
 
-_MESSAGE = "id, queue, body, inserted_at, dequeue_count, receipt, visible_at, expires_at"
+MESSAGE = "id, queue, body, inserted_at, dequeue_count, receipt, visible_at, expires_at"
 
 
 class PostgresQueues(Access):
@@ -61,7 +61,7 @@ class PostgresQueues(Access):
             "ORDER BY visible_at, id LIMIT $3 FOR UPDATE SKIP LOCKED) "
             "UPDATE queue_messages AS m SET visible_at = $4, dequeue_count = dequeue_count + 1, "
             "receipt = md5($5 || m.id || '.' || dequeue_count) "
-            f"FROM taken WHERE m.id = taken.id RETURNING was_visible_at, m.{_MESSAGE.replace(', ', ', m.')}",
+            f"FROM taken WHERE m.id = taken.id RETURNING was_visible_at, m.{MESSAGE.replace(', ', ', m.')}",
             queue,
             now,
             limit,
@@ -103,7 +103,7 @@ class PostgresQueues(Access):
 
     async def peek(self, queue: str, limit: int) -> list[QueueMessage]:
         rows = await self._fetch(
-            f"SELECT {_MESSAGE} FROM queue_messages WHERE queue = $1 ORDER BY visible_at, id LIMIT $2", queue, limit
+            f"SELECT {MESSAGE} FROM queue_messages WHERE queue = $1 ORDER BY visible_at, id LIMIT $2", queue, limit
         )
         return [QueueMessage(*row) for row in rows]
 

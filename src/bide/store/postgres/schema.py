@@ -12,8 +12,8 @@ import asyncpg
 import msgspec
 
 from bide.errors import StoreCorruptError, StoreUnavailableError, StoreVersionError
-from bide.store.postgres.connection import Connection
-from bide.store.postgres.options import Options
+from bide.store.postgres.connection import Connection, connect, driver_errors
+from bide.store.postgres.options import Options, parse_url
 
 _COMPATIBLE = re.compile(r"-- compatible: (\d+)")
 _RACES = (
@@ -32,6 +32,8 @@ _TABLE = """
         partitions integer NOT NULL
     )
 """
+
+_ROW = "INSERT INTO bide (one, version, compatible, partitions) VALUES (true, 0, 0, $1) ON CONFLICT DO NOTHING"
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -92,10 +94,7 @@ async def _create(connection: Connection, options: Options) -> None:
             ):
                 await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{options.schema}"')
             await connection.execute(_TABLE)
-            await connection.execute(
-                "INSERT INTO bide (one, version, compatible, partitions) VALUES (true, 0, 0, $1) ON CONFLICT DO NOTHING",
-                options.partitions,
-            )
+            await connection.execute(_ROW, options.partitions)
         except _RACES:
             continue
         return
@@ -118,6 +117,26 @@ async def _step(connection: Connection, options: Options) -> Version:
         after = Version(now.version + 1, _compatible(sql), now.partitions)
         await connection.execute("UPDATE bide SET version = $1, compatible = $2", after.version, after.compatible)
         return after
+
+
+async def create_tables(connection: Connection, *, partitions: int) -> None:
+    """Make empty tables of today's schema where the session makes tables, to compare with."""
+    await connection.execute(_TABLE)
+    await connection.execute(_ROW, partitions)
+    for sql in migrations():
+        await connection.execute(sql)
+
+
+async def upgrade(url: str) -> tuple[int, int]:
+    """Bring a schema up to date, or make it; return its version before and after. Raises what `Store.open` raises."""
+    options = parse_url(url)
+    connection = await connect(options, "migrates")
+    try:
+        with driver_errors(options.where):
+            before, now = await migrate(connection, options)
+    finally:
+        connection.terminate()
+    return before, now.version
 
 
 def _compatible(sql: str) -> int:

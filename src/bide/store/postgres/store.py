@@ -5,11 +5,12 @@ connection of the writer can change nothing any more.
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
+from bide.errors import StoreCorruptError
 from bide.model.commit import Batch, Turn
 from bide.model.failure import FailureDetails
 from bide.model.instance import ENDED, DeadLetter, DeadLetterReason, InstanceRow, OrchestrationRuntimeStatus, Wait
@@ -19,19 +20,20 @@ from bide.store.base import Due, InstanceFilter, Loaded, Page, StatusRecord, par
 from bide.store.postgres.activities import PostgresActivities
 from bide.store.postgres.batch import statement, stored_event_id
 from bide.store.postgres.connection import driver_errors
+from bide.store.postgres.filters import UPDATED_AT, Choice, Conditions, choices_of, conditions_of
 from bide.store.postgres.queues import PostgresQueues
 from bide.store.postgres.settings import PostgresSettings
+
+T = TypeVar("T")
 
 ROW = (
     "i.iid, i.id, i.name, i.status, i.created_at, i.execution_id, i.generation, i.version, i.parent_instance_id, i.tags, "
     "i.start_at, i.ended_at, i.next_timer_at, i.is_active, i.output, i.custom_status, i.failure, i.buffered"
 )
 """The columns that `row_of` reads."""
-_UPDATED_AT = "(SELECT at FROM history WHERE partition = i.partition AND iid = i.iid ORDER BY seq DESC LIMIT 1)"
 _RECORD = f"""{ROW},
     (SELECT data FROM history WHERE partition = i.partition AND iid = i.iid ORDER BY seq LIMIT 1),
-    {_UPDATED_AT}"""
-_IS_ENTITY = "(i.id >= '@' AND i.id < 'A')"
+    {UPDATED_AT}"""
 _ENDED = ", ".join(str(int(status)) for status in sorted(ENDED))
 
 _LOAD = f"""
@@ -60,8 +62,6 @@ _ACTIVE = """
 """
 
 _FEW = 1000
-_LAST = "\U0010ffff"
-"""Sorts after every character that an id may have."""
 
 
 class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
@@ -75,7 +75,7 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
 
     async def load(self, instance_ids: Sequence[str]) -> list[Loaded]:
         rows = await self._own(_LOAD, [partition_of(each, self._partitions) for each in instance_ids], instance_ids)
-        return [_loaded(row) for row in rows]
+        return [self._made(_loaded, row) for row in rows]
 
     async def seen_event_ids(self, pairs: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
         stored = {(iid, stored_event_id(event_id)): (iid, event_id) for iid, event_id in pairs}
@@ -120,16 +120,16 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
         rows = await self._fetch(
             f"SELECT {_RECORD} FROM instances AS i WHERE i.partition = $1 AND i.id = $2", *self._place(instance_id)
         )
-        return _record(rows[0]) if rows else None
+        return self._made(_record, rows[0]) if rows else None
 
     def _place(self, instance_id: str) -> tuple[int, str]:
         with driver_errors(self.where):
             return partition_of(instance_id, self._partitions or 1), instance_id
 
     async def query(self, where: InstanceFilter, *, limit: int = 100, token: str | None = None) -> Page[StatusRecord]:
-        conditions = _conditions(where)
-        for condition, values in await self._selective(where):
-            conditions.add(condition, *values)
+        conditions = conditions_of(where)
+        for choice in choices_of(where, self._partitions):
+            conditions.choose(choice, are_few=await self._are_few(choice))
         if token is not None:
             conditions.add("(i.created_at, i.iid) < (?, ?)", *parse_token(token, 2))
         newest = conditions.page(where.statuses, limit + 1)
@@ -140,43 +140,16 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
             *conditions.values,
         )
         return Page(
-            [_record(row) for row in rows[:limit]],
+            [self._made(_record, row) for row in rows[:limit]],
             f"{rows[limit - 1][4]}.{rows[limit - 1][0]}" if len(rows) > limit else None,
         )
 
-    async def _selective(self, where: InstanceFilter) -> list[tuple[str, tuple[Any, ...]]]:
-        """Conditions that an index answers. What many rows meet is found sooner by looking through the newest.
-
-        An expression such as `i.ended_at + 0` keeps PostgreSQL from using an index, and then sorting all that it finds there.
-        """
-        found: list[tuple[str, tuple[Any, ...]]] = []
-        if where.id_prefix is not None:
-            bounds = (where.id_prefix, where.id_prefix + _LAST)
-            parts = list(range(self._partitions))
-            few = await self._are_few("instances WHERE partition = ANY($1) AND id >= $2 AND id < $3", parts, *bounds)
-            found.append(
-                ("i.partition = ANY(?) AND i.id >= ? AND i.id < ?", (parts, *bounds))
-                if few
-                else ("i.id || '' >= ? AND i.id || '' < ?", bounds)
-            )
-        if where.waiting_for is not None:
-            key = (event_key(where.waiting_for),)
-            few = await self._are_few("waits WHERE key = $1", *key)
-            found.append(
-                ("(i.partition, i.iid) IN (SELECT partition, iid FROM waits WHERE key = ?)", key)
-                if few
-                else (
-                    "EXISTS (SELECT 1 FROM waits WHERE partition = i.partition AND iid = i.iid AND key || '' = ?)",
-                    key,
-                )
-            )
-        if where.ended_before is not None:
-            few = await self._are_few("instances WHERE ended_at < $1", where.ended_before)
-            found.append((f"i.ended_at{'' if few else ' + 0'} < ?", (where.ended_before,)))
-        return found
-
-    async def _are_few(self, rows: str, *values: Any) -> bool:
-        [(count,)] = await self._fetch(f"SELECT count(*) FROM (SELECT 1 FROM {rows} LIMIT {_FEW}) AS found", *values)
+    async def _are_few(self, choice: Choice) -> bool:
+        found = Conditions()
+        found.add(choice.index, *choice.values)
+        [(count,)] = await self._fetch(
+            f"SELECT count(*) FROM (SELECT 1 FROM {choice.table} WHERE {found} LIMIT {_FEW}) AS found", *found.values
+        )
         return bool(count < _FEW)
 
     async def turns(self, instance_id: str) -> list[Turn]:
@@ -197,15 +170,19 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
     ) -> Page[Wait]:
         where = Conditions()
         if instance_id is not None:
-            where.add("i.partition = ? AND i.id = ?", *self._place(instance_id))
+            partition, _ = place = self._place(instance_id)
+            where.add(
+                "partition = ? AND iid = (SELECT iid FROM instances WHERE partition = ? AND id = ?)", partition, *place
+            )
         if name is not None:
-            where.add("w.key = ?", event_key(name))
+            where.add("key = ?", event_key(name))
         if token is not None:
-            where.add("(w.since, w.iid, w.number) > (?, ?, ?)", *parse_token(token, 3))
+            where.add("(since, iid, number) > (?, ?, ?)", *parse_token(token, 3))
         rows = await self._fetch(
+            f"WITH page AS MATERIALIZED (SELECT * FROM waits WHERE {where} ORDER BY since, iid, number LIMIT {limit + 1:d}) "
             "SELECT w.since, w.iid, w.number, i.id, w.name, w.deadline, w.type "
-            "FROM waits AS w JOIN instances AS i ON i.partition = w.partition AND i.iid = w.iid "
-            f"WHERE {where} ORDER BY w.since, w.iid, w.number LIMIT {limit + 1:d}",
+            "FROM page AS w JOIN instances AS i ON i.partition = w.partition AND i.iid = w.iid "
+            "ORDER BY w.since, w.iid, w.number",
             *where.values,
         )
         items = [Wait(row[3], row[2], row[4], row[0], row[5], row[6]) for row in rows[:limit]]
@@ -224,7 +201,7 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
             f"WHERE {where} ORDER BY number DESC LIMIT {limit + 1:d}",
             *where.values,
         )
-        items = [_dead_letter(row) for row in rows[:limit]]
+        items = [self._made(dead_letter_of, row) for row in rows[:limit]]
         return Page(items, str(rows[limit - 1][0]) if len(rows) > limit else None)
 
     async def children(self, instance_ids: Sequence[str]) -> list[str]:
@@ -237,48 +214,14 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
         )
         return int(count)
 
-
-class Conditions:
-    """SQL conditions joined by "and", and their values: `?` stands for one."""
-
-    def __init__(self) -> None:
-        self._conditions = ["true"]
-        self.values: list[Any] = []
-
-    def add(self, condition: str, *values: Any) -> None:
-        for value in values:
-            self.values.append(value)
-            condition = condition.replace("?", f"${len(self.values)}", 1)
-        self._conditions.append(condition)
-
-    def __str__(self) -> str:
-        return " AND ".join(self._conditions)
-
-    def page(self, statuses: Iterable[int] | None, limit: int) -> str:
-        """SQL for the keys of the newest instances; of each status by itself, because only so an index has them in order."""
-        order = f"ORDER BY i.created_at DESC, i.iid DESC LIMIT {limit:d}"
-        one = f"SELECT i.partition, i.iid, i.created_at FROM instances AS i WHERE {self}"
-        if statuses is None:
-            return f"{one} {order}"
-        each = [f"({one} AND i.status = {status:d} {order})" for status in statuses] or [f"({one} AND false)"]
-        return f"SELECT * FROM ({' UNION ALL '.join(each)}) AS i {order}"
-
-
-def _conditions(where: InstanceFilter) -> Conditions:
-    """All but those of `_selective`, and the statuses."""
-    found = Conditions()
-    found.add(_IS_ENTITY if where.entities else f"NOT {_IS_ENTITY}")
-    if where.created_from is not None:
-        found.add("i.created_at >= ?", where.created_from)
-    if where.created_to is not None:
-        found.add("i.created_at <= ?", where.created_to)
-    if where.updated_from is not None:
-        found.add(f"{_UPDATED_AT} >= ?", where.updated_from)
-    if where.updated_to is not None:
-        found.add(f"{_UPDATED_AT} <= ?", where.updated_to)
-    if where.name is not None:
-        found.add("i.name = ?", where.name)
-    return found
+    def _made(self, make: Callable[[Sequence[Any]], T], row: Sequence[Any]) -> T:
+        """Make a value of a row; that it cannot be made is damage."""
+        try:
+            return make(row)
+        except (ValueError, TypeError) as error:
+            raise StoreCorruptError(
+                f"{self.where} is damaged: the row of {row[1]!r} cannot be read: {error}. Restore a backup."
+            ) from error
 
 
 def row_of(columns: Sequence[Any]) -> InstanceRow:
@@ -313,7 +256,7 @@ def _loaded(columns: Sequence[Any]) -> Loaded:
     return Loaded(row_of(columns), [Turn(*turn) for turn in turns], frozenset(columns[21] or ()))
 
 
-def _dead_letter(row: Sequence[Any]) -> DeadLetter:
+def dead_letter_of(row: Sequence[Any]) -> DeadLetter:
     return DeadLetter(row[1], row[2], row[3], row[4], row[5], row[6], DeadLetterReason(row[7]))
 
 

@@ -21,12 +21,8 @@ from bide.store.postgres.statements import SQL
 
 _log = logging.getLogger("bide.store")
 
-# Arrays are small beside the tables, whatever the planner knows of those while they are new: it must not read whole tables for
-# them. And planning a batch takes longer than executing it, so each shape is planned once.
-_PLANNING = """
-    SET enable_seqscan TO off; SET enable_hashjoin TO off; SET enable_mergejoin TO off;
-    SET plan_cache_mode TO force_generic_plan
-"""
+_PLANNING = "SET plan_cache_mode TO force_generic_plan"
+"""To plan a batch takes longer than to execute it: each shape is planned once."""
 
 
 class _Job(msgspec.Struct, eq=False):
@@ -72,7 +68,7 @@ class Writer:
 
     async def finish(self) -> None:
         """Wait until all that was submitted is written, or refused."""
-        if self._task is not None:
+        while self._task is not None:
             await self._task
 
     async def close(self) -> None:
@@ -103,20 +99,23 @@ class Writer:
             try:
                 await self._execute(connection, job.statement)
             except DRIVER_ERRORS as error:
-                if not is_conflict(error):
-                    raise
-                await self._execute(connection, job.statement)
-        except DRIVER_ERRORS as error:
-            return self._explain(error)
+                return self._explain(error, connection)
         except BideError as error:
             return error
+        except Exception as error:  # noqa: BLE001  (whatever it is: who waits for the commit, or for the next, is told)
+            return StoreUnavailableError(f"{self._where}: the batch was not written: {error!r}")
         return None
 
     @staticmethod
     async def _execute(connection: Connection, statement: Statement) -> None:
-        await connection.fetch(statement.sql, *statement.values)
+        try:
+            await connection.fetch(statement.sql, *statement.values)
+        except DRIVER_ERRORS as error:
+            if not is_conflict(error):
+                raise
+            await connection.fetch(statement.sql, *statement.values)
 
-    def _explain(self, error: BaseException) -> BideError:
+    def _explain(self, error: BaseException, connection: Connection) -> BideError:
         text = str(error)
         if isinstance(error, asyncpg.PostgresError) and error.sqlstate == "22P02":
             if LEASE_LOST in text:
@@ -126,13 +125,13 @@ class Writer:
                     f"{self._where}: a message was handled already. The partition must be read again."
                 )
         if is_lost(error) or (isinstance(error, asyncpg.PostgresError) and error.sqlstate == "25006"):
-            self._give_up()
+            self._give_up(connection)
         return explain(error, self._where)
 
-    def _give_up(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.terminate()
+    def _give_up(self, connection: Connection) -> None:
+        connection.terminate()
+        if self._connection is connection:  # `settle` may have made a new one already
+            self._connection = None
 
     async def _connected(self) -> Connection:
         """Return the connection, a new one when the last is lost; `StoreUnavailableError` when there is none to be had."""

@@ -5,8 +5,8 @@ the thread that runs them; `connection` opens files and tells driver errors apar
 out; `migrations` holds the schema; `check` proves that a file agrees with itself.
 """
 
-from bide.store.sqlite.check import Report, Violation, check
+from bide.store.sqlite.check import check
 from bide.store.sqlite.connection import upgrade
 from bide.store.sqlite.store import SqliteStore
 
-__all__ = ["Report", "SqliteStore", "Violation", "check", "upgrade"]
+__all__ = ["SqliteStore", "check", "upgrade"]

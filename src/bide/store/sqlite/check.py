@@ -5,44 +5,32 @@ with its history. What rows of an instance must say is not known here: whoever c
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from bide.errors import StoreCorruptError, StoreUnavailableError, StoreVersionError
-from bide.model.codec import decode_turn
+from bide.errors import StoreUnavailableError, StoreVersionError
 from bide.model.commit import Turn
-from bide.model.events import EventRaised, HistoryEvent
-from bide.model.instance import ENDED, DeadLetterReason, InstanceRow
-from bide.model.messages import decode_message
-from bide.model.names import event_key
+from bide.model.instance import ENDED, DeadLetterReason
+from bide.store.checking import (
+    NO_INSTANCE,
+    NOT_LIVE,
+    Judge,
+    ReadTurn,
+    Report,
+    Violation,
+    check_message,
+    check_wait,
+    forgotten_ids,
+    read_turns,
+)
 from bide.store.sqlite.connection import driver_errors, make_schema, open_database, version_of
 from bide.store.sqlite.ownership import Ownership
 from bide.store.sqlite.store import ROW, row_of
 
-
-class Violation(msgspec.Struct, frozen=True):
-    """`key` names the row by its primary key; `problem` says what it should be."""
-
-    table: str
-    key: str
-    problem: str
-
-
-class Report(msgspec.Struct, frozen=True):
-    """How many instances there are, and what is wrong; nothing, in a sound store."""
-
-    instances: int
-    violations: list[Violation]
-
-
-Judge = Callable[[InstanceRow, Sequence[tuple[Turn, Sequence[HistoryEvent]]]], Iterable[tuple[str, str]]]
-"""Tells in which table an instance is wrong, and what it should be; `bide.core.invariants` has ours."""
-
 _REASONS = ", ".join(f"'{reason}'" for reason in DeadLetterReason)
 _LIVE = f"status NOT IN ({', '.join(str(int(status)) for status in ENDED)})"
-_NO_INSTANCE = "should belong to an instance, and there is none with this iid"
 
 _RULES: tuple[tuple[str, str, str], ...] = (
     ("meta", "(SELECT count(*) FROM meta) <> 1", "should have exactly one row"),
@@ -55,13 +43,13 @@ _RULES: tuple[tuple[str, str, str], ...] = (
     ("instances", "custom_status IS NOT NULL AND NOT json_valid(custom_status)", "custom_status should be JSON"),
     ("instances", "failure IS NOT NULL AND NOT json_valid(failure)", "failure should be JSON"),
     ("instances", "buffered IS NOT NULL AND NOT json_valid(buffered)", "buffered should be JSON"),
-    ("history", "NOT EXISTS (SELECT 1 FROM instances AS i WHERE i.iid = t.iid)", _NO_INSTANCE),
-    ("event_ids", "NOT EXISTS (SELECT 1 FROM instances AS i WHERE i.iid = t.iid)", _NO_INSTANCE),
-    ("waits", "NOT EXISTS (SELECT 1 FROM instances AS i WHERE i.iid = t.iid)", _NO_INSTANCE),
+    ("history", "NOT EXISTS (SELECT 1 FROM instances AS i WHERE i.iid = t.iid)", NO_INSTANCE),
+    ("event_ids", "NOT EXISTS (SELECT 1 FROM instances AS i WHERE i.iid = t.iid)", NO_INSTANCE),
+    ("waits", "NOT EXISTS (SELECT 1 FROM instances AS i WHERE i.iid = t.iid)", NO_INSTANCE),
     (
         "waits",
         f"EXISTS (SELECT 1 FROM instances AS i WHERE i.iid = t.iid AND (NOT i.{_LIVE} OR substr(i.id, 1, 1) = '@'))",
-        "should belong to a live orchestration",
+        NOT_LIVE,
     ),
     ("dead_letters", f"reason NOT IN ({_REASONS})", f"reason should be one of {_REASONS}"),
     ("dead_letters", "input IS NOT NULL AND NOT json_valid(input)", "input should be JSON"),
@@ -198,20 +186,15 @@ def _rules(connection: sqlite3.Connection) -> Iterator[Violation]:
 
 
 def _wait_keys(connection: sqlite3.Connection) -> Iterator[Violation]:
-    """SQLite cannot fold names as Python does."""
     for iid, number, key, name in connection.execute("SELECT iid, number, key, name FROM waits"):
-        if key != event_key(str(name)):
-            yield Violation(
-                "waits", f"iid {iid}, number {number}", f"key is {key!r}, should be {event_key(str(name))!r}"
-            )
+        for problem in check_wait(key, name):
+            yield Violation("waits", f"iid {iid}, number {number}", problem)
 
 
 def _messages(connection: sqlite3.Connection) -> Iterator[Violation]:
     for key, data in connection.execute("SELECT key, data FROM inbox"):
-        try:
-            decode_message(data)
-        except StoreCorruptError as error:
-            yield Violation("inbox", f"key {key}", f"should be an encoded message: {error}")
+        for problem in check_message(data):
+            yield Violation("inbox", f"key {key}", problem)
 
 
 def _instances(connection: sqlite3.Connection, judge: Judge) -> Iterator[Violation]:
@@ -222,7 +205,7 @@ def _instances(connection: sqlite3.Connection, judge: Judge) -> Iterator[Violati
         except (ValueError, TypeError, msgspec.DecodeError) as error:
             yield Violation("instances", key, f"should be readable: {error}")
             continue
-        turns: list[tuple[Turn, list[HistoryEvent]]] = []
+        turns: list[ReadTurn] = []
         damaged = list(_read_turns(connection, row.iid, turns))
         yield from damaged
         if not damaged:
@@ -231,22 +214,15 @@ def _instances(connection: sqlite3.Connection, judge: Judge) -> Iterator[Violati
             yield from _forgotten_ids(connection, row.iid, key, turns)
 
 
-def _read_turns(
-    connection: sqlite3.Connection, iid: int, into: list[tuple[Turn, list[HistoryEvent]]]
-) -> Iterator[Violation]:
-    for seq, at, data in connection.execute("SELECT seq, at, data FROM history WHERE iid = ? ORDER BY seq", (iid,)):
-        try:
-            into.append((Turn(seq, at, data), decode_turn(data)))
-        except msgspec.DecodeError as error:
-            yield Violation("history", f"iid {iid}, seq {seq}", f"data should be an encoded list of events: {error}")
+def _read_turns(connection: sqlite3.Connection, iid: int, into: list[ReadTurn]) -> Iterator[Violation]:
+    rows = connection.execute("SELECT seq, at, data FROM history WHERE iid = ? ORDER BY seq", (iid,))
+    for seq, problem in read_turns((Turn(*row) for row in rows), into):
+        yield Violation("history", f"iid {iid}, seq {seq}", problem)
 
 
 def _forgotten_ids(
-    connection: sqlite3.Connection, iid: int, key: str, turns: Sequence[tuple[Turn, Sequence[HistoryEvent]]]
+    connection: sqlite3.Connection, iid: int, key: str, turns: Sequence[ReadTurn]
 ) -> Iterator[Violation]:
-    """An event whose id is not remembered could be accepted a second time."""
-    ids = {event.event_id for _, events in turns for event in events if isinstance(event, EventRaised)} - {None}
-    if ids:
-        known = connection.execute("SELECT event_id FROM event_ids WHERE iid = ?", (iid,))
-        for event_id in sorted(filter(None, ids - {event_id for (event_id,) in known})):
-            yield Violation("event_ids", key, f"should have {event_id!r}, the id of an event in the history")
+    known = [event_id for (event_id,) in connection.execute("SELECT event_id FROM event_ids WHERE iid = ?", (iid,))]
+    for problem in forgotten_ids(turns, known):
+        yield Violation("event_ids", key, problem)

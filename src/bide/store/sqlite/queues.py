@@ -9,7 +9,7 @@ from bide.model.queue import QueueMessage
 from bide.store.arrivals import Arrivals
 from bide.store.sqlite.access import Access
 
-_MESSAGE = "id, queue, body, inserted_at, dequeue_count, receipt, visible_at, expires_at"
+MESSAGE = "id, queue, body, inserted_at, dequeue_count, receipt, visible_at, expires_at"
 
 
 class SqliteQueues(Access):
@@ -51,7 +51,7 @@ class SqliteQueues(Access):
             "UPDATE queue_messages SET taken_at = visible_at, visible_at = ?, dequeue_count = dequeue_count + 1, "
             "receipt = lower(hex(randomblob(16))) "
             "WHERE id IN (SELECT id FROM queue_messages WHERE queue = ? AND visible_at <= ? ORDER BY visible_at, id LIMIT ?) "
-            f"RETURNING taken_at, {_MESSAGE}",
+            f"RETURNING taken_at, {MESSAGE}",
             visible_at,
             queue,
             now,
@@ -90,7 +90,7 @@ class SqliteQueues(Access):
 
     async def peek(self, queue: str, limit: int) -> list[QueueMessage]:
         rows = self._read(
-            f"SELECT {_MESSAGE} FROM queue_messages WHERE queue = ? ORDER BY visible_at, id LIMIT ?", queue, limit
+            f"SELECT {MESSAGE} FROM queue_messages WHERE queue = ? ORDER BY visible_at, id LIMIT ?", queue, limit
         )
         return [QueueMessage(*row) for row in rows]
 

@@ -191,7 +191,7 @@ class SqliteStore(SqliteQueues, SqliteSettings):
             *values,
             limit + 1,
         )
-        items = [self._made(_dead_letter, row) for row in rows[:limit]]
+        items = [self._made(dead_letter_of, row) for row in rows[:limit]]
         return Page(items, str(rows[limit - 1][0]) if len(rows) > limit else None)
 
     async def children(self, instance_ids: Sequence[str]) -> list[str]:
@@ -267,7 +267,7 @@ def _decode(text: str | None, into: Any) -> Any:
     return None if text is None else msgspec.json.decode(text, type=into)
 
 
-def _dead_letter(row: Sequence[Any]) -> DeadLetter:
+def dead_letter_of(row: Sequence[Any]) -> DeadLetter:
     return DeadLetter(row[1], row[2], row[3], row[4], row[5], row[6], DeadLetterReason(row[7]))
 
 
