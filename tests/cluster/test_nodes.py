@@ -212,6 +212,27 @@ async def test_a_partition_is_lost_before_the_node_has_taken_notice(nodes):
     assert (await asyncio.wait_for(one.client.wait_for_completion(mother), 5)).output == [1, 1]
 
 
+async def test_a_node_that_could_not_start_may_try_again(nodes, monkeypatch):
+    """When the store has failed before the node had its share; nothing of the first try is left."""
+    await nodes.add()
+    hub = bide.Hub(app, nodes.cluster.node(), clock=nodes.clock)
+    working = hub.store.beat
+
+    async def fail_once(*_):
+        monkeypatch.setattr(hub.store, "beat", working)
+        raise bide.StoreUnavailableError("The test wants this to fail.")
+
+    monkeypatch.setattr(hub.store, "beat", fail_once)
+    before = asyncio.all_tasks()
+    with pytest.raises(bide.StoreUnavailableError):
+        await hub.start()
+    assert asyncio.all_tasks() == before
+    await hub.start()
+    nodes.hubs.append(hub)
+    await nodes.settle()
+    assert len(nodes.owned(hub)) == 4
+
+
 async def test_an_answer_that_was_missed_is_not_waited_for(nodes):
     """The connection on which a node listens was lost: its callers may repeat their requests at once."""
     one, two = await nodes.add(), await nodes.add()

@@ -118,10 +118,23 @@ class Engine:
         try:
             await self._start()
         except BaseException:
+            await self._give_up()
             restore_interpreter()
             await self.store.close()
             raise
         return self
+
+    async def _give_up(self) -> None:
+        """End what a start had begun that came to nothing."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._jobs is not None:
+            await self._jobs.close()
+        if self._processes is not None:
+            await self._processes.close()
+        self._tasks = []
+        self._partition = self._client = self._cluster = None
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
