@@ -1,7 +1,8 @@
-"""What a node that hangs in the middle of a transaction does to others."""
+"""What nodes on PostgreSQL must not do to each other, nor show."""
 
 import asyncpg
 
+import bide
 from bide.model.commit import Batch, Posted
 from bide.model.nodes import NodeLoad, NodeRole
 from bide.store.postgres import PostgresStore
@@ -14,6 +15,12 @@ class Nobody:
 
     def __getattr__(self, name):
         return lambda *_: None
+
+
+def test_the_password_is_not_shown():
+    """What a hub says of its store, as 'bide serve' does, is for all to read."""
+    hub = bide.Hub(bide.App(), "postgresql://me:secret@db.example/hub?sslmode=require&password=secret")
+    assert hub.location == "postgresql://me:***@db.example/hub?sslmode=require&password=***"
 
 
 async def joined(url):
