@@ -45,6 +45,19 @@ async def test_a_claim_does_not_wait_for_whoever_hangs(postgres, schema):
         await store.close()
 
 
+async def test_a_claim_that_was_broken_off_holds_nothing(postgres, schema):
+    """As when a node closes while it claims: whatever the server made of it, nothing is left when the node has gone."""
+    store, other = await joined(postgres.url(schema, partitions=2)), await joined(postgres.url(schema))
+    try:
+        await store.claim([0, 1], TTL)
+        store._leases.end([1])  # the answer has not come
+        await store.leave()
+        assert await other.claim([0, 1], TTL) == {0, 1}
+    finally:
+        await store.close()
+        await other.close()
+
+
 async def test_messages_are_read_in_the_order_in_which_they_came(postgres, schema):
     """Whichever node has numbered them."""
     store = await joined(postgres.url(schema, partitions=1))
