@@ -14,7 +14,7 @@ from bench.torture.connection import Connection
 from bench.torture.journal import Journal
 from bench.torture.lanes import Lanes
 
-_PATIENCE_SECONDS = 3.0
+_PATIENCE_SECONDS = 2.0
 """After which a client of ours turns to another node."""
 
 

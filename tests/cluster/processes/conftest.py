@@ -10,5 +10,5 @@ def database_of(server, schema):
 @pytest.fixture
 async def cluster(tmp_path, postgres, schema):
     """No node yet; stories that wait for the first."""
-    async with Cluster(tmp_path, postgres.url(schema), database_of(postgres, schema)) as cluster:
+    async with Cluster(tmp_path, postgres.url(schema), database_of(postgres, schema), lanes=6) as cluster:
         yield cluster
