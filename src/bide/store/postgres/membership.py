@@ -97,7 +97,9 @@ class Membership(Access):
             mine = self.held
             self._leases.end(mine)
             self._leases.node = None
-            await self._fetch(SQL["release"], range(self._partitions), node)  # also what a claim took that was broken off
+            await self._fetch(
+                SQL["release"], range(self._partitions), node
+            )  # also what a claim took that was broken off
             await self._fetch(SQL["give_back"], node)
             await self._fetch(SQL["leave"], node)
             await self._fetch(SQL["notify"], [self._channels.nodes, self._channels.activities])
