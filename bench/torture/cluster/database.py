@@ -7,15 +7,12 @@ from typing import Any
 import asyncpg
 
 from bide.core.invariants import problems
-from bide.model.codec import decode_turn
-from bide.model.commit import Turn
-from bide.store.postgres.store import ROW, row_of
+from bide.store.postgres.check import check
 
 _LOOK_SECONDS = 0.02
 _OUT_OF_REACH = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 _EMPTY_AT_REST = ("inbox", "activities", "replies")
 """Tables that have nothing in them when there is nothing to do."""
-_OF_INSTANCES = ("history", "waits", "event_ids")
 
 
 class Database:
@@ -104,17 +101,5 @@ class Database:
 
     async def violations(self) -> list[str]:
         """Rows that do not agree with each other."""
-        found: list[str] = []
-        for table in _OF_INSTANCES:
-            rows = await self.fetch(
-                f"SELECT DISTINCT t.iid FROM {table} AS t WHERE NOT EXISTS "
-                "(SELECT 1 FROM instances AS i WHERE i.partition = t.partition AND i.iid = t.iid)"
-            )
-            found += [f"{table}: iid {iid} is of no instance" for (iid,) in rows]
-        turns: dict[int, list[Turn]] = {}
-        for row in await self.fetch("SELECT iid, seq, at, data FROM history ORDER BY iid, seq"):
-            turns.setdefault(row["iid"], []).append(Turn(*tuple(row)[1:]))
-        for row in map(row_of, await self.fetch(f"SELECT {ROW} FROM instances AS i")):
-            own = [(turn, decode_turn(turn.data)) for turn in turns.get(row.iid, [])]
-            found += [f"{table}: {row.instance_id}: {problem}" for table, problem in problems(row, own)]
-        return found
+        report = await check(f"{self._dsn}?schema={self._schema}", problems)
+        return [f"{each.table}: {each.key}: {each.problem}" for each in report.violations]
