@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.cluster.nodes import Nodes, die
 
 import bide
+from bide.runtime import partition
 
 app = bide.App()
 INSTANCES = 4
@@ -40,10 +41,18 @@ def tally(context):
         context.set_state((context.get_state() or 0) + context.get_input())
 
 
+@pytest.fixture(autouse=True, scope="module")
+def short_pauses():
+    """After a failure the loop waits by the machine's clock."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(partition, "_FIRST_PAUSE", 0.001)
+        yield
+
+
 ACTIONS = st.sampled_from(["add", "remove", "die", "stall", "fail", "lose", "deafen", "rest", "rest", "advance"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(ACTIONS, max_size=25), st.integers(0, 2**32))
 async def test_what_was_accepted_is_consumed_exactly_once_and_in_order(actions, seed):
     """Whatever happens to the nodes; also what the instances tell each other takes effect once."""
