@@ -45,9 +45,8 @@ async def nodes(tmp_path, postgres, schema):
     options = [str(folder), "--store", postgres.url(schema), "--lease-seconds", "1"]
     nodes = [await Node.start(name, tmp_path, options, {"NOTES": str(tmp_path / "notes")}) for name in ("one", "two")]
     yield nodes
-    for node in nodes:
-        assert await node.stop() == 0
-        assert node.complaints() == []
+    assert [await node.stop() for node in nodes] == [0, 0]
+    assert [node.complaints() for node in nodes] == [[], []]
 
 
 async def noted(path, what, count):

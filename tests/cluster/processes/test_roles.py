@@ -61,9 +61,8 @@ async def start(tmp_path, postgres, schema):
         return nodes[-1]
 
     yield start
-    for node in nodes:
-        assert await node.stop() == 0
-        assert node.complaints() == []
+    assert {await node.stop() for node in nodes} == {0}
+    assert [line for node in nodes for line in node.complaints()] == []
     assert await database_of(postgres, schema).left() == []
 
 
