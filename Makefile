@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test setup check types contracts unit docs bench clean
+.PHONY: run test setup check types contracts unit docs bench peers clean
 
 run: $(VENV)/.installed
 	$(BIN)/python examples/permit.py
@@ -49,6 +49,10 @@ docs: setup
 
 bench: setup
 	$(BIN)/python -m bench
+
+# The same workloads on other engines, each installed into build/peers at the first run.
+peers: setup
+	$(BIN)/python -m bench.peers
 
 clean:
 	rm -rf $(VENV) dist build

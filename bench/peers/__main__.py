@@ -73,12 +73,15 @@ def _rounds(
     for _ in range(options.repeat):
         limits.append(machine.limits(_kinds(results), server))
         for workload, contestant in itertools.product(options.workloads, results):
-            print(f"{workload} {contestant.key} ...", file=sys.stderr)
             try:
-                runs[contestant, workload].append(bench.measure(contestant, workload))
+                figures = bench.measure(contestant, workload)
             except FailedTrialError as error:
                 results[contestant].failures[workload] = str(error)
-                print(f"{contestant.key} failed in {workload}: {error}", file=sys.stderr)
+                print(f"{contestant.key} failed in {workload}: {error}", file=sys.stderr, flush=True)
+            else:
+                runs[contestant, workload].append(figures)
+                said = ", ".join(f"{name} {value:,.1f}" for name, value in figures.items())
+                print(f"{workload} {contestant.key}: {said}", file=sys.stderr, flush=True)
     for (contestant, workload), figures in runs.items():
         results[contestant].figures[workload] = medians(figures)
     return medians(limits)

@@ -57,13 +57,21 @@ def ahead(results: Results) -> list[str]:
 
 
 def _table(kind: Kind, results: Results, limits: Mapping[Kind, str], columns: list[Column]) -> str:
-    rows = [["", *(each.title for each in columns)]]
-    rows += [
+    sides = [["", *(each.title for each in columns)]]
+    sides += [
         [_name(each, result), *(_cell(column, results, each) for column in columns)]
         for each, result in results.items()
         if each.kind is kind
     ]
-    return "\n".join([f"### {kind.value}", "", f"The machine by itself: {limits[kind]}.", "", *_aligned(rows)])
+    return "\n".join(
+        [
+            f"### {kind.value}",
+            "",
+            f"The machine by itself: {limits[kind]}.",
+            "",
+            *_aligned(list(zip(*sides, strict=True))),
+        ]
+    )
 
 
 def _cell(column: Column, results: Results, contestant: Contestant) -> str:
@@ -100,7 +108,7 @@ def _name(contestant: Contestant, result: Result) -> str:
     return f"{contestant.label} {result.version}".strip()
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows

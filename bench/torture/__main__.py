@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.torture.driver import Death, Driver, Manner, Report
-from bench.torture.failpoints import Failpoint
+from bench.torture.failpoints import ABOUT, Failpoint
+from bench.torture.stores import store_at
 
 _EVERY = 10
 """Rounds between two lines of progress."""
@@ -55,12 +56,13 @@ def main() -> int:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="bide-torture-"))
     folder.mkdir(parents=True, exist_ok=True)
     print(f"seed {seed}, in {folder}", flush=True)
-    driver = Driver(folder, seed, lanes=options.lanes, on_round=(progress := Progress()))
+    store = store_at(options.store) if options.store is not None else None
+    driver = Driver(folder, seed, store=store, lanes=options.lanes, on_round=(progress := Progress()))
     ways = deaths(random.Random(seed), options.rounds, options.minutes)
     report = asyncio.run(driver.run(ways))
     progress(report)
     for death in (*Failpoint, *Manner):
-        print(f"{report.deaths[death]:6}  {death}")
+        print(f"{report.deaths[death]:6}  {death}{f': {ABOUT[death]}' if death in ABOUT else ''}")
     for kind, count in report.stories.most_common():
         print(f"{count:6}  stories: {kind}")
     left = report.taken_up
@@ -83,8 +85,9 @@ def _options() -> argparse.Namespace:
         "--seed", type=int, help="of everything that is chosen at random; what the system's scheduler does is not"
     )
     parser.add_argument(
-        "--folder", type=Path, help="for the store, journal and notes [a new one in the folder for temporary files]"
+        "--folder", type=Path, help="for journal, notes and store [a new one among the temporary files]"
     )
+    parser.add_argument("--store", help="URL of the store [a file in the folder]")
     parser.add_argument("--lanes", type=int, default=16, help="stories that go on at a time")
     return parser.parse_args()
 

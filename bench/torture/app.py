@@ -11,8 +11,8 @@ RUN_LENGTH = 7
 """Events that one generation of `stream` consumes."""
 
 
-def add_activities(note: Callable[[str, int], dict]) -> None:
-    """Give the app its activities; all that they do is to call `note`, and to return what it does."""
+def add_activities(note: Callable[[str, int], dict], is_mended: Callable[[str], bool]) -> None:
+    """Give the app its activities; all that they do is to call `note`, and to return what it does; one fails until mended."""
 
     @app.activity
     async def work(what: list) -> dict:
@@ -22,6 +22,12 @@ def add_activities(note: Callable[[str, int], dict]) -> None:
     @app.activity
     def heavy_work(what: list) -> dict:
         """In a thread."""
+        return note(*what)
+
+    @app.activity
+    def fragile_work(what: list) -> dict:
+        if not is_mended(what[0]):
+            raise RuntimeError("not yet")
         return note(*what)
 
 
@@ -113,6 +119,15 @@ def child(context):
 def doomed(context):
     yield context.create_timer(timedelta(milliseconds=5))
     raise ValueError(context.get_input())
+
+
+@app.orchestrator
+def fragile(context):
+    """Fail until it is mended, by itself or by a child of a child."""
+    depth, root = context.get_input()
+    if depth == 0:
+        return (yield context.call_activity("fragile_work", [root, 0]))
+    return (yield context.call_sub_orchestrator(fragile, [depth - 1, root], f"{root}-{depth - 1}"))
 
 
 @app.orchestrator

@@ -245,6 +245,13 @@ def _transfer(story: Story, seen: Seen) -> Iterator[str]:
         yield f"balances are {seen.entities}, should be {balances}"
 
 
+def _fragile(story: Story, seen: Seen) -> Iterator[str]:
+    outputs = [_completed(name, seen) for name in story.instances]
+    if outputs != outputs[:1] * len(outputs):
+        yield f"what the children gave is not what their parents have: {outputs}"
+    yield from _ran(story.name, 0, outputs[0], seen)
+
+
 def _doomed(story: Story, seen: Seen) -> Iterator[str]:
     instance = seen.instances[story.name]
     if (instance.status, instance.failure) != ("Failed", "ValueError"):
@@ -260,5 +267,6 @@ _CHECKS: dict[str, Callable[[Story, Seen], Iterator[str]]] = {
     "family": _family,
     "ledger": _ledger,
     "transfer": _transfer,
+    "fragile": _fragile,
     "doomed": _doomed,
 }

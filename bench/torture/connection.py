@@ -52,11 +52,16 @@ class Connection:
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def do(
-        self, deed: Deed, request: Request[T], *, once: bool = False, done_by: type[Exception] | None = None
+        self,
+        deed: Deed,
+        request: Request[T],
+        *,
+        once: bool = False,
+        done_by: type[Exception] | tuple[type[Exception], ...] = (),
     ) -> None:
         """Carry out a deed: until it is answered, or `once`.
 
-        `done_by` is the error by which one that is sent again learns that it has happened already.
+        `done_by` are the errors by which one that is sent again learns that it has happened already.
         """
         self._journal.ask(deed)
         while True:
@@ -70,7 +75,7 @@ class Connection:
                 if once:
                     return self._journal.settle(deed, Outcome.LOST)
             except bide.BideError as error:
-                is_done = done_by is not None and isinstance(error, done_by) and deed.tries > 1
+                is_done = isinstance(error, done_by) and deed.tries > 1
                 outcome = Outcome.ACCEPTED if is_done else Outcome.REFUSED
                 return self._journal.settle(deed, outcome, type(error).__name__)
             else:

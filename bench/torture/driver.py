@@ -18,8 +18,8 @@ from bench.torture.failpoints import Failpoint
 from bench.torture.journal import Journal, Story
 from bench.torture.notes import NoteReader
 from bench.torture.process import HubProcess, Setting
-from bench.torture.stores import SqliteFiles
-from bench.torture.stories import PLOTS, Narrator
+from bench.torture.stores import SqliteFiles, StoreUnderTest
+from bench.torture.stories import PLOTS, Narrator, Plot, flood
 from bide import InstanceNotFoundError
 
 
@@ -51,9 +51,12 @@ _VISITS: dict[Failpoint, float] = {
 """About so many times for every commit a point is visited; one of ours is some 18 statements to SQLite."""
 _PATIENCE_SECONDS = 4
 _END_SECONDS = 60
-_SETTLED_KEPT = 150
 _LOOK_SECONDS = 0.02
 _MOST_VIOLATIONS = 20
+
+
+_Told = tuple[str, tuple[Any, ...] | None]
+"""The id of an instance that has ended, and how; None: it is purged. An entity has ()."""
 
 
 @dataclass
@@ -75,28 +78,30 @@ class Driver:
         folder: Path,
         seed: int,
         *,
+        store: StoreUnderTest | None = None,
         lanes: int = 12,
         commits: int = COMMITS,
+        kept: int = 150,
         on_round: Callable[[Report], None] | None = None,
     ) -> None:
-        """`lanes` are how many stories go on at a time; a failpoint is hit within about so many `commits`.
-
+        """`folder` is for the journal and the notes, and for the store unless one is given. `lanes` are how many stories go on
+        at a time; a failpoint is hit within about so many `commits`; of what has ended so many are `kept`, and others purged.
         `on_round` is called after every round.
         """
         self.report = Report()
-        self.store = SqliteFiles(folder / "bide.db")
+        self.store = store if store is not None else SqliteFiles(folder / "bide.db")
         self._folder = folder
         self._rng = random.Random(seed)
         self._lanes = lanes
         self._commits = commits
+        self._kept = kept
         self._on_round = on_round
         self.journal = Journal(folder / "journal.jsonl", seed=seed)
         self._connection = Connection(self.journal, self._rng)
         self._notes = NoteReader(folder)
-        self._told: deque[tuple[str, tuple[Any, ...] | None]] = (
-            deque()
-        )  # instances that have ended, and how; None: purged
+        self._told: deque[_Told] = deque()
         self._under_way: set[str] = set()
+        self._wanted: Plot | None = None
         self._is_ending = False
 
     async def run(self, deaths: Iterable[Death]) -> Report:
@@ -117,8 +122,9 @@ class Driver:
     # Rounds
 
     async def _round(self, death: Death) -> None:
-        if death is Failpoint.MIGRATION and self.store.path.exists():
+        if death is Failpoint.MIGRATION:
             self.store.downgrade()
+        self._wanted = flood if death is Failpoint.UNDELIVERED else None  # others seldom come there
         hub = await HubProcess.start(self._setting(death))
         if hub.url is not None:
             self._connection.up(hub.url)
@@ -186,8 +192,9 @@ class Driver:
         hub.send(signal.SIGTERM)
         code = await hub.end(_END_SECONDS)
         self.report.deaths[Manner.TERM] += code == 0
-        if code != 0 or self.store.log_bytes:
-            self._found([f"SIGTERM: the hub ended with {code}, and left {self.store.log_bytes} bytes of log"])
+        left = self.store.leftovers()
+        if code != 0 or left:
+            self._found([f"SIGTERM: the hub ended with {code}", *left])
         return code
 
     async def _some_time(self) -> None:
@@ -222,11 +229,11 @@ class Driver:
         rng = random.Random(self._rng.random())
         number = 0
         while not self._is_ending:
-            [plot] = rng.choices(list(PLOTS), list(PLOTS.values()))
+            plot = self._wanted or rng.choices(list(PLOTS), list(PLOTS.values()))[0]
             story = Story(f"{lane}-{number}", plot.__name__)
             self._under_way.add(story.name)
             try:
-                await plot(Narrator(story, self._connection, rng))
+                await plot(Narrator(story, self._connection, rng, self._folder))
                 await self._judge(story)
             except bide.BideError as error:
                 self._found([f"{story.kind} {story.name}: {type(error).__name__}: {error}"])
@@ -266,17 +273,17 @@ class Driver:
     async def _look_after(self) -> None:
         """Look again and again at what has ended, and purge what is too much."""
         story = Story("janitor", "janitor")
-        narrator = Narrator(story, self._connection, self._rng)
+        narrator = Narrator(story, self._connection, self._rng, self._folder)
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             if self._told:
                 instance_id, fingerprint = self._told.popleft()
                 await self._look_again(instance_id, fingerprint)
-                if fingerprint is not None and len(self._told) > _SETTLED_KEPT:
+                if fingerprint is not None and len(self._told) > self._kept:
                     await narrator.purge(instance_id)
                     self._found(self._refused(story))
                     fingerprint = None
-                if fingerprint is not None or len(self._told) < 2 * _SETTLED_KEPT:
+                if fingerprint is not None or len(self._told) < 2 * self._kept:
                     self._told.append((instance_id, fingerprint))
 
     async def _look_again(self, instance_id: str, fingerprint: tuple[Any, ...] | None) -> None:

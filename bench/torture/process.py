@@ -26,15 +26,12 @@ class Setting:
     seed: int = 0
     is_faulty: bool = False
     max_resident: int = 10_000
-    schema: int | None = None
 
     def command(self) -> list[str]:
         command = [sys.executable, "-m", "bench.torture.worker", "--store", self.store, "--notes", str(self.folder)]
         command += ["--seed", str(self.seed), "--max-resident", str(self.max_resident)]
         if self.failpoint is not None:
             command += ["--failpoint", self.failpoint, "--hit", str(self.hit)]
-        if self.schema is not None:
-            command += ["--schema", str(self.schema)]
         return command + ["--faulty"] * self.is_faulty
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import sys
 import tempfile
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -36,6 +37,10 @@ class StoreUnderTest(Protocol):
         """Give it the first schema again, as if an old version had written what is in it."""
         ...
 
+    def leftovers(self) -> list[str]:
+        """What should not be there after an orderly close."""
+        ...
+
     def keep(self, folder: Path) -> None:
         """Copy it into a folder, for whoever looks for the reason of a violation."""
         ...
@@ -49,9 +54,8 @@ class SqliteFiles:
         self.url = f"sqlite:///{path}"
 
     @property
-    def log_bytes(self) -> int:
-        log = Path(f"{self.path}-wal")
-        return log.stat().st_size if log.exists() else 0
+    def _log(self) -> Path:
+        return Path(f"{self.path}-wal")
 
     def check(self) -> Left:
         """Check a copy: opening the files themselves would do what the next hub is there to do."""
@@ -68,12 +72,26 @@ class SqliteFiles:
 
     def downgrade(self) -> None:
         """Undo the second migration; nothing in the torture uses its tables."""
+        if not self.path.exists():
+            return
         with closing(sqlite3.connect(self.path, isolation_level=None)) as database:
             database.executescript(
                 "BEGIN; DROP TABLE IF EXISTS queue_messages; DROP TABLE IF EXISTS settings; PRAGMA user_version = 1; COMMIT;"
             )
 
+    def leftovers(self) -> list[str]:
+        return (
+            [f"the log has {self._log.stat().st_size} bytes"] if self._log.exists() and self._log.stat().st_size else []
+        )
+
     def keep(self, folder: Path) -> None:
-        for file in (self.path, Path(f"{self.path}-wal")):
+        for file in (self.path, self._log):
             if file.exists():
                 shutil.copy(file, folder)
+
+
+def store_at(url: str) -> StoreUnderTest:
+    """The store that a URL names. Another kind of store needs another class here, and points of its own to die at."""
+    if not url.startswith("sqlite:///"):
+        sys.exit(f"{url} cannot be put under torture yet, only sqlite:///file.db.")
+    return SqliteFiles(Path(url.removeprefix("sqlite:///")).absolute())

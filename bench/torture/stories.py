@@ -8,12 +8,14 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import bide
 from bench.torture.connection import Connection, Request
 from bench.torture.journal import Deed, Story
-from bide import IdReusePolicy, InstanceEndedError, InstanceExistsError, InstanceNotFoundError
+from bench.torture.notes import mend
+from bide import IdReusePolicy, InstanceEndedError, InstanceExistsError, InstanceNotFoundError, InstanceStateError
 
 _LOOK_AGAIN_SECONDS = 0.02
 STOP = "stop"
@@ -24,10 +26,12 @@ MORE_THAN_A_PASS = 300
 class Narrator:
     """Tells one story: carries out its deeds and writes them down."""
 
-    def __init__(self, story: Story, connection: Connection, rng: random.Random) -> None:
+    def __init__(self, story: Story, connection: Connection, rng: random.Random, folder: Path) -> None:
+        """`folder` is where activities leave their notes."""
         self.story = story
         self.rng = rng
         self._connection = connection
+        self._folder = folder
 
     async def start(
         self, orchestrator: str, instance_id: str, what: Any = None, *, start_at: datetime | None = None
@@ -70,6 +74,12 @@ class Narrator:
             return client.terminate(instance_id, "enough")
 
         await self._do("terminate", instance_id, None, request, done_by=InstanceEndedError)
+
+    async def rewind(self, instance_id: str) -> None:
+        """Take it up again, after what let it fail has been mended."""
+        mend(self._folder, instance_id)
+        done_by = (InstanceStateError, InstanceEndedError)
+        await self._do("rewind", instance_id, None, lambda client: client.rewind(instance_id), done_by=done_by)
 
     async def purge(self, instance_id: str) -> None:
         def request(client: bide.Client) -> Awaitable[int]:
@@ -117,7 +127,7 @@ class Narrator:
         request: Request[Any],
         *,
         once: bool = False,
-        done_by: type[Exception] | None = None,
+        done_by: type[Exception] | tuple[type[Exception], ...] = (),
     ) -> Deed:
         deed = Deed(self.story.name, len(self.story.deeds), verb, target, what)
         self.story.deeds.append(deed)
@@ -237,12 +247,23 @@ async def transfer(tell: Narrator) -> None:
         await tell.state_is(entity, lambda _: True)
 
 
+async def fragile(tell: Narrator) -> None:
+    """What fails, or whose child's child fails, is taken up where it failed."""
+    name, depth = tell.story.name, tell.rng.randint(0, 2)
+    await tell.start("fragile", name, [depth, name])
+    for child in range(depth):
+        await tell.exists(f"{name}-{child}")
+    await tell.ended(name)
+    await tell.rewind(name)
+    await tell.ended(*tell.story.instances)
+
+
 async def doomed(tell: Narrator) -> None:
     await tell.start("doomed", tell.story.name, "as it should")
     await tell.ended(tell.story.name)
 
 
 PLOTS: dict[Plot, int] = {
-    stream: 8, flood: 1, gates: 2, race: 1, nap: 2, family: 2, ledger: 3, transfer: 2, doomed: 1,
+    stream: 8, flood: 1, gates: 2, race: 1, nap: 2, family: 2, ledger: 3, transfer: 2, fragile: 2, doomed: 1,
 }  # fmt: skip
 """How often each is told, in relation to the others."""

@@ -14,11 +14,10 @@ from pathlib import Path
 
 from bench.torture.app import add_activities, app
 from bench.torture.failpoints import DeadlyStore, Failpoint, Trap, spring
-from bench.torture.notes import Notes
+from bench.torture.notes import Notes, is_mended
 from bide import Hub
 from bide.http.server import listen, serve
 from bide.store import Store, open_store
-from bide.store.sqlite import connection
 from bide.testing import FaultyStore
 
 try:
@@ -26,6 +25,7 @@ try:
 except ImportError:
     run = asyncio.run
 
+SQLITE = "sqlite:///"
 SAID = "failpoint"
 """Name of the file, in the folder of the notes, that says where the last process died."""
 _OFTEN = 17
@@ -47,7 +47,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--failpoint", type=Failpoint)
     parser.add_argument("--hit", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--schema", type=int, help="know this schema and no newer one")
     parser.add_argument("--faulty", action="store_true", help="refuse some commits")
     parser.add_argument("--max-resident", type=int, default=10_000)
     return parser.parse_args()
@@ -58,8 +57,6 @@ async def _run(options: argparse.Namespace) -> None:
     said = os.open(options.notes / SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     trap = Trap(options.failpoint, options.hit, said, rng)
     trap.watch_sql()
-    if options.schema is not None:
-        _forget_newer_schemas(options.schema)
     notes = Notes(options.notes)
 
     def note(instance_id: str, step: int) -> dict:
@@ -67,7 +64,7 @@ async def _run(options: argparse.Namespace) -> None:
         trap.reach(Failpoint.ACTIVITY_DONE)
         return done
 
-    add_activities(note)
+    add_activities(note, lambda name: is_mended(options.notes, name))
     listener = listen("127.0.0.1", 0, key=None)
     hub = Hub(app, _store(options, trap, rng), activity_threads=4, max_resident=options.max_resident)
     async with hub:
@@ -85,8 +82,10 @@ def _store(options: argparse.Namespace, trap: Trap, rng: random.Random) -> Store
 
 
 def _files(store: str) -> tuple[Path, ...]:
-    """The files of the store that grow."""
-    path = store.removeprefix("sqlite:///")
+    """The files of the store that grow, if it has any here."""
+    if not store.startswith(SQLITE):
+        return ()
+    path = store.removeprefix(SQLITE)
     return Path(path), Path(f"{path}-wal")
 
 
@@ -101,11 +100,6 @@ class _Faulty(FaultyStore):
         if self._rng.randrange(_OFTEN) == 0:
             self.fail_next(1)
         return super().commit(batch)
-
-
-def _forget_newer_schemas(schema: int) -> None:
-    steps = connection._migrations()[:schema]
-    connection._migrations = lambda: steps
 
 
 def _fill_disk_on_signal(files: tuple[Path, ...]) -> None:

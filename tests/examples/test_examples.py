@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from bide.testing import Harness
-from examples import approval, bank, counter, escalation, first_of_three, permit, phone_verification
+from examples import approval, bank, counter, escalation, first_of_three, permit, phone_verification, primes
 
 
 async def finish(harness: Harness, instance_id: str):
@@ -55,6 +55,12 @@ async def test_nobody_answers_at_all():
         instance_id = await harness.client.start_new("expense")
         await harness.advance(timedelta(days=6))
         assert await finish(harness, instance_id) == "rejected"
+
+
+async def test_primes_are_counted_in_worker_processes():
+    async with Harness(primes.app, activity_processes=1) as harness:
+        instance_id = await harness.client.start_new("primes", client_input=100_100)
+        assert (await harness.client.wait_for_completion(instance_id, timeout=30)).output == 9_598
 
 
 async def test_the_counter_lives_through_generations():

@@ -149,5 +149,11 @@ def test_the_others():
     child = instance(output=[0, "c", NOTE], notes=((0, NOTE),))
     assert check(family, Seen({"s": instance(output=[[0, "c", NOTE], "as it should"]), "c": child}, {})) == []
     assert check(family, Seen({"s": instance(output=[[0, "d", NOTE], "as it should"]), "c": child}, {}))
+    fragile = story("fragile", ("rewind", "s", None, Outcome.ACCEPTED, None))
+    fragile.instances += ["s", "s-0"]
+    mended = instance(output=NOTE, notes=((0, NOTE),))
+    assert check(fragile, Seen({"s": mended, "s-0": mended}, {})) == []
+    assert check(fragile, Seen({"s": mended, "s-0": instance(output="another")}, {}))
+    assert check(fragile, Seen({"s": mended, "s-0": instance("Failed")}, {}))
     assert check(story("doomed"), Seen({"s": instance("Failed", failure="ValueError")}, {})) == []
     assert check(story("doomed"), Seen({"s": instance("Completed")}, {}))

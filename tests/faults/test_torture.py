@@ -11,7 +11,7 @@ TRIES = 4
 @pytest.mark.parametrize(("ways", "seed"), [(Failpoint, 20), (Manner, 21)])
 async def test_nothing_is_lost_whichever_way_a_hub_ends(tmp_path, ways, seed):
     """Every failpoint, and every other way to go, once, with stories going on over all of them on one store."""
-    driver = Driver(tmp_path, seed, lanes=10, commits=40)
+    driver = Driver(tmp_path, seed, lanes=8, commits=25, kept=10)
 
     def not_yet():
         for _ in range(TRIES):

@@ -478,6 +478,21 @@ async def test_call_http_polls_while_the_answer_is_202(host):
     assert seen == ["POST /start HTTP/1.1", "GET /status HTTP/1.1"]
 
 
+@pytest.mark.parametrize(
+    ("location", "kept"),
+    [
+        ("http://a.example/status", {"Authorization", "X"}),
+        ("http://a.example:81/status", {"X"}),
+        ("https://a.example/status", {"X"}),
+        ("http://b.example/status", {"X"}),
+    ],
+)
+def test_call_http_takes_no_credentials_elsewhere(location, kept):
+    """A poll follows the answer's Location; a function's key goes nowhere else."""
+    headers = {"Authorization": "Bearer x", "X": "y", "X-Functions-Key": "k"}
+    assert set(http.headers_for(location, "http://a.example/start", headers)) == kept
+
+
 async def _has_ended(host, instance_id):
     await host.harness.run_until_idle()
     return (await host.client.get_status(instance_id)).output is not None

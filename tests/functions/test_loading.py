@@ -177,3 +177,23 @@ def test_what_is_not_installed(tmp_path):
         "azure-functions-durable==1.2.9\nmsgspec>=0.1\nno-such-package-at-all\nmsgspec>999\nx; python_version < '3'"
     )
     assert requirements.missing(tmp_path) == ["no-such-package-at-all", "msgspec>999"]
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ('{"extensions": {"queues": {"batchSize": 1e999}}}', "{}"),
+        ('{"extensions": {"queues": {"visibilityTimeout": 1e999}}}', "{}"),
+        ('{"extensions": {"queues": {"visibilityTimeout": "99999999999.00:00:00"}}}', "{}"),
+        (f'{{"extensions": {{"queues": {{"visibilityTimeout": {10**30}}}}}}}', "{}"),
+        ('{"x": %s}' % ("9" * 9999), "{}"),
+        ("{}", '{"Values": {"": 1}}'),
+        ("{}", '{"Values": {"A=B": 1}}'),
+        ("{}", '{"Values": {"A": "\\u0000"}}'),
+    ],
+)  # fmt: skip
+def test_what_no_machine_can_take_is_refused_by_file(tmp_path, host, local):
+    (tmp_path / "host.json").write_text(host)
+    (tmp_path / "local.settings.json").write_text(local)
+    with pytest.raises(ConfigurationError, match=r"host\.json|local\.settings\.json"):
+        read_settings(tmp_path)

@@ -29,7 +29,7 @@ def test_schedules(schedule, expected):
     assert Schedule(schedule).after(NOON) == expected
 
 
-@pytest.mark.parametrize("schedule", ["", "every day", "61 * * * * *", "00:00:00", "* * *"])
+@pytest.mark.parametrize("schedule", ["", "every day", "61 * * * * *", "00:00:00", "* * *", "999999999.00:00:00"])
 def test_what_is_no_schedule(schedule):
     with pytest.raises(ConfigurationError, match="schedule"):
         Schedule(schedule)

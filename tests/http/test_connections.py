@@ -9,7 +9,7 @@ import pytest
 from tests.http.serving import request, served
 
 from bide.http.access_log import without_keys
-from bide.http.connections import MAX_HEAD_BYTES, Connection, Limits
+from bide.http.connections import MAX_HEAD_BYTES, Connection, Limits, possible
 
 IMPATIENT = Limits(seconds=0.2)
 RAISE = request("POST", "instances/g1/raiseEvent/Approval", body=b"true")
@@ -246,3 +246,16 @@ async def test_the_access_log_says_no_key(caplog):
 )
 def test_what_an_address_shows(target, shown):
     assert without_keys(target) == shown
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "connections"),
+    [(300, 400, 144), (300, 1000, 500), (1000, 1000, 500), (-1, -1, 500), (100, -1, 500), (100, 100, 1)],
+)
+def test_no_more_connections_than_files_are_allowed(monkeypatch, soft, hard, connections):
+    """After asking for as many as may be had; some stay free for the store."""
+    files = [(soft, hard)]
+    monkeypatch.setattr("resource.getrlimit", lambda _: files[-1])
+    monkeypatch.setattr("resource.setrlimit", lambda _, both: files.append(both))
+    assert possible(Limits(500, 7)) == Limits(connections, 7)
+    assert files[-1][1] == hard

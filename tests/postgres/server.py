@@ -72,6 +72,21 @@ class Server:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='{self.folder}'"
         self.run("pg_ctl", "-D", self.data, "-w", "-t", "30", "-l", self.folder / "log", "-o", options, "start")
 
+    def standby(self) -> "Server":
+        """Make a streaming replica of this server, which must be running. It is still to be started."""
+        standby = Server(self._programs, self._settings)
+        source = f"host=127.0.0.1 port={self.port} user=bide"
+        standby.run("pg_basebackup", "-D", standby.data, "-d", source, "-R", "-X", "stream", "-c", "fast", "--no-sync")
+        return standby
+
+    def reload(self) -> None:
+        """Let changed settings count."""
+        self.run("pg_ctl", "-D", self.data, "reload")
+
+    def promote(self) -> None:
+        """Make a primary of a standby."""
+        self.run("pg_ctl", "-D", self.data, "-w", "-t", "30", "promote")
+
     def stop(self, mode: str = "fast") -> None:
         """`immediate` is like a power failure."""
         if (self.data / "postmaster.pid").exists():

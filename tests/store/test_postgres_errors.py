@@ -335,6 +335,11 @@ async def test_text_that_cannot_be_stored_is_an_error_of_the_caller(postgres, sc
                 await question
 
 
+async def test_a_database_in_another_encoding_is_refused(postgres, schema):
+    await execute(postgres, schema, f"CREATE DATABASE {schema} ENCODING 'LATIN1' TEMPLATE template0")
+    await refused(postgres.url(schema, database=schema), bide.ConfigurationError, "LATIN1", "UTF8")
+
+
 def test_a_missing_driver_names_the_command_that_installs_it(monkeypatch):
     """At the first use."""
     for name in [name for name in sys.modules if name.startswith("bide.store.postgres")]:

@@ -11,10 +11,13 @@ from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
 
+import msgspec
 import pytest
 
 import bide
 from bide import App, Hub
+from bide.model.entities import OperationRequest, TaskAddress
+from bide.model.messages import RequestEntity, UnlockEntity, encode_message
 from bide.store import SqliteStore
 from bide.store.sqlite.connection import explain
 
@@ -113,20 +116,47 @@ async def test_a_truncated_database(tmp_path):
         await use()
 
 
-async def test_one_damaged_history_harms_only_its_instance(tmp_path):
-    """Its caller is told, others go on, and it can be purged."""
+@pytest.mark.parametrize(
+    "turn", ["c1c1", "", "90", "91920cff", "919a00a1ff"], ids=["no turn", "nothing", "no event", "cut off", "no text"]
+)
+async def test_one_damaged_history_harms_only_its_instance(tmp_path, turn):
+    """Its caller is told, others go on, lists are whole, and it can be purged."""
     path = tmp_path / "bide.db"
     broken, sound = await make(path), await make(path)
     with closing(sqlite3.connect(path)) as damage, damage:
         damage.execute(
-            "UPDATE history SET data = x'c1c1' WHERE iid = (SELECT iid FROM instances WHERE id = ?)", (broken,)
+            "UPDATE history SET data = ? WHERE iid = (SELECT iid FROM instances WHERE id = ?)",
+            (bytes.fromhex(turn), broken),
         )
     async with Hub(app, url(path)) as hub:
-        with pytest.raises(bide.StoreCorruptError, match=broken):
-            await hub.client.raise_event(broken, "Approval")
+        for ask in (hub.client.get_status, hub.client.restart, hub.client.suspend):
+            with pytest.raises(bide.StoreCorruptError, match=broken):
+                await ask(broken)
+        assert [each.instance_id for each in (await hub.client.get_status_by()).items] == [sound, broken]
         await hub.client.raise_event(sound, "Approval", "yes")
         assert (await hub.client.wait_for_completion(sound, timeout=5)).output == "yes"
         assert await hub.client.purge(broken, force=True) == 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xc1",
+        msgspec.msgpack.encode({"type": "Begin", "instance_id": "", "execution_id": "x"}),
+        encode_message(UnlockEntity(instance_id="no entity", owner=TaskAddress("x", "y", 1))),
+        encode_message(RequestEntity(instance_id="sound", request=OperationRequest("x", "y"))),
+    ],
+    ids=["no message", "for nobody", "for no entity", "for another than an entity"],
+)
+async def test_a_damaged_message_in_the_inbox_stops_nobody(tmp_path, data):
+    path = tmp_path / "bide.db"
+    async with Hub(app, url(path)) as hub:
+        await hub.client.start_new("approval", "sound")
+    with closing(sqlite3.connect(path)) as damage, damage:
+        damage.execute("INSERT INTO inbox (key, data) VALUES (1, ?)", (data,))
+    async with Hub(app, url(path)) as hub:
+        await hub.client.raise_event("sound", "Approval", "yes")
+        assert (await hub.client.wait_for_completion("sound", timeout=5)).output == "yes"
 
 
 FILE_TOO_LARGE = """

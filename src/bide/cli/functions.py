@@ -36,6 +36,7 @@ def serve_functions(folder: Path, options: Options) -> int:
         )
     if options.log_level is None:
         _show_logs_of_the_app()
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # its lines show whole addresses, and the keys in them
     if not options.enable_auth and not is_loopback(options.host):
         raise ConfigurationError(
             f"{options.host} can be reached from elsewhere, and everybody could call the app's functions: "

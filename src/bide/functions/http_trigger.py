@@ -1,6 +1,7 @@
 """HTTP triggers: routes, authorisation levels, requests and responses."""
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,11 @@ from bide.functions.routes import Template, parse_template
 _log = logging.getLogger("bide.functions.http")
 
 _NO_CONTENT = 204
+_FINAL_STATUSES = range(200, 600)
+_SERVERS_OWN = frozenset({"content-length", "transfer-encoding", "connection"})
+"""How an answer is framed; a wrong one would take bytes of the next."""
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -140,9 +146,19 @@ def answer_of(invocation: Invocation) -> Answer:
 
 
 def _of_response(response: func.HttpResponse) -> Answer:
-    headers = [(name.casefold(), str(value)) for name, value in response.headers.items()]
+    """Raise `ValueError` for what no answer can carry."""
+    if response.status_code not in _FINAL_STATUSES:
+        raise ValueError(f"An HTTP answer's status is 200 to 599, not {response.status_code}.")
+    headers = [_header(name, str(value)) for name, value in response.headers.items()]
+    headers = [(name, value) for name, value in headers if name not in _SERVERS_OWN]
     if not any(name == "content-type" for name, _ in headers):
         is_text = response.mimetype.startswith("text/") and "charset" not in response.mimetype
         charset = f"; charset={response.charset}" if is_text and response.charset else ""
         headers.append(("content-type", f"{response.mimetype}{charset}"))
     return Answer(response.status_code, response.get_body(), tuple(headers))
+
+
+def _header(name: str, value: str) -> tuple[str, str]:
+    if not _TOKEN.fullmatch(name) or _CONTROLS.search(value):
+        raise ValueError(f"{name!r:.100}: {value!r:.100} is no HTTP header: it has a control character, or is no name.")
+    return name.casefold(), value

@@ -106,7 +106,10 @@ def parse_span(text: str) -> timedelta | None:
     days, hours, minutes, seconds = match.groups()
     if days is None and seconds is not None and int(hours) >= _HOURS_A_DAY:
         days, hours, minutes, seconds = hours, minutes, str(int(float(seconds))), "0"  # .NET reads days, hours, minutes
-    return timedelta(days=int(days or 0), hours=int(hours), minutes=int(minutes), seconds=float(seconds or 0))
+    try:
+        return timedelta(days=int(days or 0), hours=int(hours), minutes=int(minutes), seconds=float(seconds or 0))
+    except OverflowError:
+        return None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -120,7 +123,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value, _ = json.JSONDecoder().raw_decode(without_comments.lstrip())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError also for a number of too many digits
         raise ConfigurationError(f"{path} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ConfigurationError(f"{path} must hold a JSON object, not {type(value).__name__}.")
@@ -141,7 +144,12 @@ def _local_settings(path: Path) -> dict[str, Any]:
 def _export(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if isinstance(value, str | int | float | bool):
-            os.environ.setdefault(name, str(value))
+            try:
+                os.environ.setdefault(name, str(value))
+            except (OSError, ValueError) as error:
+                raise ConfigurationError(
+                    f"local.settings.json: {name!r:.100} in Values cannot be put into the environment: {error}"
+                ) from error
 
 
 def _host_json(path: Path) -> dict[str, Any]:
@@ -183,7 +191,7 @@ class _Reader:
         value = section.get(key.casefold(), default)
         try:
             number = value if value is None else int(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = -1
         if number is not None and (number < 1 or isinstance(value, bool)):
             raise ConfigurationError(f"{self.file}: {key} must be a whole number above zero, not {value!r:.100}.")
@@ -193,7 +201,10 @@ class _Reader:
         value = section.get(key.casefold())
         if value is None:
             return default
-        span = timedelta(milliseconds=value) if isinstance(value, int) else parse_span(str(value))
+        try:
+            span = timedelta(milliseconds=value) if isinstance(value, int) else parse_span(str(value))
+        except OverflowError:
+            span = None
         if span is None:
             raise ConfigurationError(f"{self.file}: {key} must be a time span such as 00:00:30, not {value!r:.100}.")
         return span

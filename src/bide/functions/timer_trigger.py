@@ -52,13 +52,12 @@ class Schedule:
         self._has_seconds = len(self.text.split()) == _FIELDS_WITH_SECONDS
         if self._span is not None and self._span <= timedelta(0):
             raise ConfigurationError(f"the schedule {text!r} is not longer than nothing")
-        if self._span is None:
-            try:
-                self.after(datetime.now(UTC))
-            except (CroniterError, ValueError, KeyError) as error:
-                raise ConfigurationError(
-                    f"the schedule {text!r} is neither NCRONTAB, as '0 */5 * * * *', nor a span, as '00:05:00': {error}"
-                ) from error
+        try:
+            self.after(self.after(datetime.now(UTC)))
+        except (CroniterError, ValueError, KeyError, OverflowError) as error:
+            raise ConfigurationError(
+                f"the schedule {text!r} is neither NCRONTAB, as '0 */5 * * * *', nor a span, as '00:05:00': {error}"
+            ) from error
 
     def after(self, time: datetime) -> datetime:
         """Give the first time after `time`; UTC."""

@@ -10,7 +10,7 @@ import msgspec
 
 from bide.client.base import Client, OrchestrationStatus
 from bide.client.paths import DUPLICATE_HEADER, EVENT_ID_HEADER, LONGEST_WAIT_SECONDS, TOKEN_HEADER
-from bide.errors import InstanceEndedError, InstanceNotFoundError, InvalidInputError
+from bide.errors import InstanceEndedError, InstanceNotFoundError, InvalidInputError, StoreCorruptError
 from bide.http import auth, openapi, payloads
 from bide.http.errors import answer_to, body_of
 from bide.http.request import Receive, Request, Response, Scope, Send, read_body
@@ -179,7 +179,10 @@ class Api:
         if status is None or show_history:
             status = await self.client.get_status(instance_id, show_history=show_history, show_input=show_input)
         show_output = flag(query, "showHistoryOutput", default=False)
-        body = payloads.status(status, show_output=show_output, show_input=show_input)
+        try:
+            body = payloads.status(status, show_output=show_output, show_input=show_input)
+        except (ValueError, OverflowError) as error:  # what is in its history is not what was put there
+            raise StoreCorruptError(f"The history of instance {instance_id!r} cannot be shown: {error}") from error
         if not status.runtime_status.is_ended:
             return Response(202, body, {"location": f"{request.origin}{request.path}", "retry-after": "5"})
         is_error = status.runtime_status is _FAILED and flag(query, "returnInternalServerErrorOnFailure", default=False)

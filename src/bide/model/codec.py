@@ -35,11 +35,15 @@ def encode_turn(events: Sequence[HistoryEvent]) -> bytes:
 
 
 def decode_turn(data: bytes) -> list[HistoryEvent]:
-    """Raise `msgspec.DecodeError` when `data` is not a turn, whatever else it may be."""
+    """Raise `msgspec.DecodeError` when `data` is not a turn."""
     try:
         return _decoder.decode(data)
-    except (UnicodeDecodeError, TypeError) as error:
+    except UNREADABLE as error:
         raise msgspec.DecodeError(str(error)) from error
+
+
+UNREADABLE = (UnicodeDecodeError, RecursionError, TypeError)
+"""What msgspec's decoders raise besides `DecodeError`: for text that is not UTF-8, for what is nested too deep or is no key."""
 
 
 def encode_payload(value: Any, what: str = "The payload", limit: int | None = None) -> str | None:

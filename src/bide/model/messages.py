@@ -7,7 +7,7 @@ from enum import IntEnum
 
 import msgspec
 
-from bide.errors import StoreCorruptError
+from bide.model.codec import UNREADABLE
 from bide.model.entities import EntityBatchResult, EntityRequest, TaskAddress
 from bide.model.failure import FailureDetails
 from bide.model.instance import IdReusePolicy
@@ -163,10 +163,8 @@ def encode_message(message: AnyMessage) -> bytes:
 
 
 def decode_message(data: bytes) -> AnyMessage:
-    """Raise `StoreCorruptError` when `data` is not a message."""
+    """Raise `msgspec.DecodeError` when `data` is not a message."""
     try:
         return _decoder.decode(data)
-    except (ValueError, TypeError) as error:
-        raise StoreCorruptError(
-            f"A stored message cannot be read: {error}. 'bide db check' names it; restore a backup."
-        ) from error
+    except UNREADABLE as error:
+        raise msgspec.DecodeError(str(error)) from error

@@ -52,7 +52,7 @@ from bide.model.messages import (
 )
 from bide.runtime.completions import Completions, Ended
 from bide.runtime.passes import NO_ANSWER, Envelope, Inbox, Pass, Resident
-from bide.runtime.residents import Residents, events_of
+from bide.runtime.residents import Residents, history_of
 from bide.runtime.timers import Timers
 
 _log = logging.getLogger("bide.partition")
@@ -109,7 +109,7 @@ class Delivery:
             return
         begin = perf_counter()
         try:
-            if message.instance_id[0] == ENTITY_MARK:
+            if message.instance_id[:1] == ENTITY_MARK:
                 envelope.answer = self._for_entity(message, instance, work)
             else:
                 envelope.answer = self._HANDLERS[type(message)](self, message, instance, work, envelope.answer)
@@ -292,7 +292,8 @@ class Delivery:
         orchestrator = self._app.orchestrators.get(instance.row.name)
         if orchestrator is None:
             raise OrchestratorNotFoundError(instance.row.name, self._app.orchestrators)
-        self._open(instance, work).rewind(message.reason, orchestrator, events_of(turns), turns[-1].seq + 1)
+        events = history_of(message.instance_id, turns)
+        self._open(instance, work).rewind(message.reason, orchestrator, events, turns[-1].seq + 1)
 
     def _take_up(self, message: TakeUp, instance: Instance | None, work: Pass, turns: Any) -> None:
         """Do for a child what its rewound parent needs: go on, try anew, tell the result again, or start."""
@@ -356,6 +357,10 @@ class Delivery:
         work.instances[message.instance_id] = entity
         return entity
 
+    def _astray(self, message: AnyMessage, _instance: Instance | None, _work: Pass, _: Any) -> None:
+        """Drop what is for an entity and has another's id: it comes of a history that is damaged."""
+        _log.error("a message for an entity went astray: %r is not an entity's id", message.instance_id)
+
     _HANDLERS: ClassVar[dict[type[Any], Callable[..., Any]]] = {
         StartInstance: _start,
         RaiseEvent: _raise,
@@ -369,6 +374,9 @@ class Delivery:
         Rewind: _rewind,
         TakeUp: _take_up,
         Purge: _purge,
+        RequestEntity: _astray,
+        UnlockEntity: _astray,
+        EntityBatchDone: _astray,
     }
 
 
@@ -386,7 +394,7 @@ def _result_for(start: StartInstance, *, result: str | None = None, failure: Fai
 
 def _needs_code(message: AnyMessage) -> bool:
     """Whether the message can only be handled where the code is registered, and the history can be read."""
-    if message.instance_id[0] == ENTITY_MARK:
+    if message.instance_id[:1] == ENTITY_MARK:
         return type(message) in _ENTITY_MESSAGES
     return type(message) not in (StartInstance, Purge, AwaitEnd)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -59,7 +60,10 @@ from bide.runtime.completions import Completions, Ended, LookAgain
 from bide.runtime.ids import IdSource
 from bide.runtime.partition import Partition
 from bide.runtime.queues import send
+from bide.runtime.residents import history_of, unreadable
 from bide.store.base import InstanceFilter, StatusRecord, Store
+
+_log = logging.getLogger("bide.client")
 
 _PURGED_AT_A_TIME = 200
 
@@ -156,7 +160,7 @@ class LocalClient(Client):
             waiting_for=waiting_for,
         )
         page = await self._store.query(where, limit=page_size, token=continuation_token)
-        items = tuple(_status(record, show_input=show_input) for record in page.items)
+        items = tuple(_listed(record, show_input=show_input) for record in page.items)
         return ResultPage(items, page.continuation_token)
 
     async def wait_for_completion(
@@ -425,11 +429,18 @@ def _optional_micros(value: datetime | None) -> int | None:
 
 
 def _started(record: StatusRecord) -> ExecutionStarted:
-    with _named(record.row.instance_id):
-        started = decode_turn(record.started)[0]
-        if not isinstance(started, ExecutionStarted):
-            raise TypeError(f"its history begins with {started.event_type}")
-        return started
+    started = history_of(record.row.instance_id, [Turn(0, 0, record.started)])[0]
+    assert isinstance(started, ExecutionStarted)
+    return started
+
+
+def _listed(record: StatusRecord, *, show_input: bool) -> OrchestrationStatus:
+    """Show an instance in a list. One whose history cannot be read is shown without its input: the others are there too."""
+    try:
+        return _status(record, show_input=show_input)
+    except StoreCorruptError as error:
+        _log.error("%s", error)
+        return _status(record, show_input=False)
 
 
 def _status(
@@ -440,7 +451,10 @@ def _status(
     history: tuple[HistoryEntry, ...] | None = None,
 ) -> OrchestrationStatus:
     input_ = _started(record).input if show_input else None
-    return _status_of(record.row, input_, record.updated_at, waits, history)
+    try:
+        return _status_of(record.row, input_, record.updated_at, waits, history)
+    except ValueError as error:
+        raise unreadable(record.row.instance_id, error) from error
 
 
 def _ended_status(ended: Ended) -> OrchestrationStatus:

@@ -82,7 +82,7 @@ class Partition:
         self._timers = Timers(store, clock, self._post_due)
         self._mailbox: deque[Envelope] = deque()
         self._internal: deque[Envelope] = deque()  # from instance to instance; go first
-        self.inbox = Inbox(store, routes.partition_of if routes is not None else lambda _: 0)
+        self.inbox = Inbox(store, routes.partition_of if routes is not None else None)
         self._residents = Residents(app, store, limit=max_resident, is_running=self._is_running)
         self._delivery = Delivery(
             app,
@@ -314,7 +314,7 @@ class Partition:
             self._commit(work)
         except Exception as error:  # noqa: BLE001  (callers must be told, whatever it is)
             if not isinstance(error, StoreError):
-                self._set_aside(error)
+                self._set_aside(error, work)
             delivered = set(map(id, work.envelopes))
             work.envelopes.extend(envelope for envelope in envelopes if id(envelope) not in delivered)
             self._give_up(work, error)
@@ -343,9 +343,13 @@ class Partition:
         if self._failed:
             raise StoreUnavailableError("An earlier commit failed.")
 
-    def _set_aside(self, error: Exception) -> None:
-        """Leave the instance at which the engine failed alone from now on: it would fail at it again, with all others."""
+    def _set_aside(self, error: Exception, work: Pass) -> None:
+        """Leave the instance at which the engine failed alone from now on: it would fail at it again, with all others.
+
+        So it would at a message of the inbox.
+        """
         instance_id = self._residents.at_work_on
+        self.inbox.leave(each.key for each in work.envelopes if each.key and each.message.instance_id == instance_id)
         _log.error("the engine failed at instance %r; please report this", instance_id, exc_info=error)
         if instance_id is not None:
             self._residents.unusable[instance_id] = StoreCorruptError(
@@ -537,9 +541,6 @@ class Partition:
 
     async def _recover(self) -> None:
         envelopes, _ = await self.inbox.read()
-        if self._routes is None:
-            for envelope in envelopes:
-                self.inbox.number_from(envelope.key or 0)
         self._internal.extend(envelopes)
         after = 0
         while rows := await self._store.active(after, MESSAGES_PER_PASS):

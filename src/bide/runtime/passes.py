@@ -1,8 +1,11 @@
 """What the loop works on: messages under way, and what a pass over them gathers."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
+
+import msgspec
 
 from bide.core.entities import EntityInstance
 from bide.core.instance import Instance
@@ -11,6 +14,8 @@ from bide.model.commit import Batch, Posted
 from bide.model.messages import AnyMessage, Rewind, TakeUp, decode_message, encode_message
 from bide.runtime.completions import Ended
 from bide.store.base import Store
+
+_log = logging.getLogger("bide.partition")
 
 Resident = Instance | EntityInstance
 
@@ -58,11 +63,14 @@ class Inbox:
     reading that began before has ended.
     """
 
-    def __init__(self, store: Store, partition_of: Callable[[str], int]) -> None:
+    def __init__(self, store: Store, partition_of: Callable[[str], int] | None) -> None:
+        """`partition_of` tells the partition of an instance, in a store that others share."""
         self._store = store
-        self._partition_of = partition_of
+        self._is_shared = partition_of is not None
+        self._partition_of = partition_of if partition_of is not None else lambda _: 0
         self._last_key = 0
         self._known: set[int] = set()
+        self._left: set[int] = set()
         self._removed_meanwhile: set[int] | None = None
 
     def number_from(self, key: int) -> None:
@@ -102,12 +110,31 @@ class Inbox:
             rows = await self._store.inbox(wanted)
         finally:
             gone, self._removed_meanwhile = self._removed_meanwhile, None
-        fresh = [Envelope(decode_message(data), key=key) for key, data in rows if key not in self._known]
+        if not self._is_shared and rows:
+            self.number_from(rows[-1][0])
+        fresh = [
+            each for key, data in rows if key not in self._known and (each := self._envelope(key, data)) is not None
+        ]
         self._known.difference_update(gone)
         for envelope in fresh:
             assert envelope.key is not None
             self._known.add(envelope.key)
         return fresh, wanted is not None and len(rows) == wanted
+
+    def _envelope(self, key: int, data: bytes) -> Envelope | None:
+        """Take up a message; one that cannot be read stays where it is, and stops nobody."""
+        if key in self._left:
+            return None
+        try:
+            return Envelope(decode_message(data), key=key)
+        except msgspec.DecodeError as error:
+            self.leave([key])
+            _log.error("message %d of the inbox cannot be read, and is left there: %s", key, error)
+            return None
+
+    def leave(self, keys: Iterable[int]) -> None:
+        """Leave these messages where they are, until the next start."""
+        self._left.update(keys)
 
     def forget(self, envelopes: Iterable[Envelope] | None = None) -> None:
         """Whoever reads next takes these anew; None: all of them."""

@@ -13,7 +13,7 @@ from bide.errors import BideError, StoreCorruptError
 from bide.model.codec import decode_turn
 from bide.model.commit import Turn
 from bide.model.entities import ENTITY_MARK
-from bide.model.events import EventRaised, HistoryEvent
+from bide.model.events import EventRaised, ExecutionStarted, HistoryEvent
 from bide.model.instance import InstanceRow
 from bide.model.messages import Purge, RaiseEvent, StartInstance
 from bide.runtime.passes import ALONE, Envelope, Pass, Resident
@@ -131,16 +131,13 @@ class Residents:
         row, turns = loaded.row, loaded.turns
         self.at_work_on = row.instance_id
         unusable = self.unusable.get(row.instance_id)
-        try:
-            if unusable is not None:
-                turns = []
-            instance = self._restored(row, events_of(turns), turns[-1].seq + 1 if turns else 0)
-        except msgspec.DecodeError as error:
-            instance = self._restored(row, [], 0)
-            unusable = StoreCorruptError(
-                f"The history of instance {row.instance_id!r} cannot be read: {error}. "
-                "Restore a backup, or purge the instance with force."
-            )
+        events: list[HistoryEvent] = []
+        if unusable is None and not row.status.is_ended:
+            try:
+                events = history_of(row.instance_id, turns)
+            except StoreCorruptError as error:
+                unusable = error
+        instance = self._restored(row, events, turns[-1].seq + 1 if events else 0)
         instance.unreadable = unusable
         self._instances[row.instance_id] = instance
         known = self._app.orchestrators if type(instance) is Instance else self._app.entities
@@ -185,6 +182,27 @@ class Residents:
             return buffered_events(events_of(await self._store.turns(row.instance_id)), row.buffered or {})
         except msgspec.DecodeError:
             return []
+
+
+def history_of(instance_id: str, turns: Iterable[Turn]) -> list[HistoryEvent]:
+    """Decode the history of an instance. Raises `StoreCorruptError` when it cannot be read, or is none."""
+    try:
+        events = events_of(turns)
+    except msgspec.DecodeError as error:
+        raise unreadable(instance_id, error) from error
+    if not events:
+        raise unreadable(instance_id, "it is empty")
+    if instance_id[:1] != ENTITY_MARK and not isinstance(events[0], ExecutionStarted):
+        raise unreadable(instance_id, f"it begins with {events[0].event_type}")
+    return events
+
+
+def unreadable(instance_id: str, why: object) -> StoreCorruptError:
+    """Say that, and what to do."""
+    return StoreCorruptError(
+        f"The history of instance {instance_id!r} cannot be read: {why}. "
+        "Restore a backup, or purge the instance with force."
+    )
 
 
 def events_of(turns: Iterable[Turn]) -> list[HistoryEvent]:

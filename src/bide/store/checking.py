@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 
 import msgspec
 
-from bide.errors import StoreCorruptError
 from bide.model.codec import decode_turn
 from bide.model.commit import Turn
 from bide.model.events import EventRaised, HistoryEvent
@@ -47,7 +46,7 @@ def check_message(data: bytes) -> Iterable[str]:
     """A message in the inbox can be read."""
     try:
         decode_message(data)
-    except StoreCorruptError as error:
+    except msgspec.DecodeError as error:
         yield f"should be an encoded message: {error}"
 
 
@@ -56,7 +55,7 @@ def read_turns(turns: Iterable[Turn], into: list[ReadTurn]) -> Iterable[tuple[in
     for turn in turns:
         try:
             into.append((turn, decode_turn(turn.data)))
-        except (msgspec.DecodeError, TypeError) as error:
+        except msgspec.DecodeError as error:
             yield turn.seq, f"data should be an encoded list of events: {error}"
 
 

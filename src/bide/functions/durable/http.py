@@ -7,7 +7,7 @@ import json
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 
@@ -98,7 +98,24 @@ def register(app: bide.Blueprint, default_pause: timedelta) -> None:
                 return answer
             yield context.create_timer(_pause(context, headers.get("retry-after"), default_pause))
             location = urljoin(call["uri"], headers["location"])
-            call = {"method": "GET", "uri": location, "content": None, "headers": call["headers"]}
+            headers = headers_for(location, call["uri"], call["headers"])
+            call = {"method": "GET", "uri": location, "content": None, "headers": headers}
+
+
+def headers_for(location: str, asked: str, headers: dict[str, str]) -> dict[str, str]:
+    """Leave out of a request's headers what is no business of the place that its answer points to.
+
+    A function's key never is, as in the extension; credentials are only at the origin that they were meant for.
+    """
+    dropped = {"x-functions-key"}
+    if _origin(location) != _origin(asked):
+        dropped |= {"authorization", "cookie"}
+    return {name: value for name, value in headers.items() if name.casefold() not in dropped}
+
+
+def _origin(uri: str) -> tuple[str, str]:
+    parts = urlsplit(uri)
+    return parts.scheme, parts.netloc
 
 
 def _pause(context: bide.OrchestrationContext, retry_after: str | None, default: timedelta) -> timedelta:

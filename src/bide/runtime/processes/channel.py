@@ -1,5 +1,6 @@
 """What hub and worker tell each other over their socket: MessagePack behind four bytes of length."""
 
+import os
 import socket
 import threading
 from typing import Any
@@ -77,6 +78,10 @@ class Channel:
     def close(self) -> None:
         self._file.close()
         self._socket.close()
+
+    def let_go(self) -> None:
+        """Close it in a forked process, in which nobody is there to give back a lock that was held."""
+        os.close(self._socket.detach())
 
     def fileno(self) -> int:
         return self._socket.fileno()

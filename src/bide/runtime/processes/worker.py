@@ -1,5 +1,6 @@
 """The worker's side: one activity after the other, until the hub hangs up."""
 
+import contextlib
 import logging
 import os
 import select
@@ -42,9 +43,10 @@ def work(end: socket.socket) -> None:
         signal.signal(number, lambda *_: None)
     os.nice(_NICENESS)
     channel = Channel(end)
-    data = channel.receive()
-    if data is not None:
-        Worker(channel, setup_decoder.decode(data)).run()
+    with contextlib.suppress(ConnectionError):  # the hub has gone without hanging up
+        data = channel.receive()
+        if data is not None:
+            Worker(channel, setup_decoder.decode(data)).run()
 
 
 class Worker:
@@ -128,7 +130,7 @@ def _log_to(channel: Channel, levels: dict[str, int]) -> None:
     def leave() -> None:
         """Let go of the socket in a process that user code forks: the hub must see when the worker itself is gone."""
         logging.root.removeHandler(handler)
-        channel.close()
+        channel.let_go()
 
     os.register_at_fork(after_in_child=leave)
 

@@ -1,6 +1,7 @@
 """Opens and closes a store, and gives its parts a way to read and to write."""
 
 import asyncio
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from bide.errors import ConfigurationError, StoreUnavailableError
 from bide.store.sqlite.connection import driver_errors, migrate, open_database
 from bide.store.sqlite.ownership import Ownership
 from bide.store.sqlite.writer import Writer
+
+_KNOWS_EFFECTIVE_IDS = os.access in os.supports_effective_ids
 
 
 class Access:
@@ -43,6 +46,10 @@ class Access:
             raise StoreUnavailableError(f"{self.path} cannot be created: there is no folder {self.path.parent}.")
         if self.path.is_dir():
             raise StoreUnavailableError(f"{self.path} is a folder; name a file.")
+        for file in (self.path, Path(f"{self.path}-wal"), Path(f"{self.path}-shm")):
+            # SQLite would open it, and leave more files that are as read-only behind.
+            if file.exists() and not os.access(file, os.R_OK | os.W_OK, effective_ids=_KNOWS_EFFECTIVE_IDS):
+                raise StoreUnavailableError(f"{file} is read-only. The file and its folder must be writable.")
 
     async def close(self) -> None:
         writer, self._writer = self._writer, None
