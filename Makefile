@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test setup check types contracts unit docs bench peers clean
+.PHONY: run test setup check types contracts unit docs bench peers torture clean
 
 run: $(VENV)/.installed
 	$(BIN)/python examples/permit.py
@@ -53,6 +53,11 @@ bench: setup
 # The same workloads on other engines, each installed into build/peers at the first run.
 peers: setup
 	$(BIN)/python -m bench.peers
+
+# Kills a hub again and again, and checks what is left; docs/guarantees.md says more. MINUTES=30 for longer.
+MINUTES ?= 5
+torture: setup
+	$(BIN)/python -m bench.torture --minutes $(MINUTES)
 
 clean:
 	rm -rf $(VENV) dist build

@@ -80,9 +80,8 @@ class SqliteFiles:
             )
 
     def leftovers(self) -> list[str]:
-        return (
-            [f"the log has {self._log.stat().st_size} bytes"] if self._log.exists() and self._log.stat().st_size else []
-        )
+        size = self._log.stat().st_size if self._log.exists() else 0
+        return [f"the log has {size} bytes"] if size else []
 
     def keep(self, folder: Path) -> None:
         for file in (self.path, self._log):

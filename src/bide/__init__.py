@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 from bide.app import App, Blueprint
 from bide.client.base import (
     Client,
+    ClusterStatus,
     DeadEvent,
     EntityStatus,
     HistoryEntry,
+    NodeStatus,
     OpenWait,
     OrchestrationStatus,
     QueuedMessage,
@@ -34,6 +36,7 @@ from bide.errors import (
     InstanceStateError,
     InvalidIdError,
     InvalidInputError,
+    LeaseLostError,
     NonDeterminismError,
     OrchestrationError,
     OrchestratorContractError,
@@ -53,6 +56,7 @@ from bide.hub import Hub
 from bide.model.entities import EntityId
 from bide.model.failure import FailureDetails
 from bide.model.instance import DeadLetterReason, IdReusePolicy, OrchestrationRuntimeStatus
+from bide.model.nodes import NodeRole
 
 if TYPE_CHECKING:
     from bide.client.http import connect
@@ -65,6 +69,7 @@ __all__ = [
     "BideError",
     "Blueprint",
     "Client",
+    "ClusterStatus",
     "ConfigurationError",
     "DeadEvent",
     "DeadLetterReason",
@@ -88,6 +93,9 @@ __all__ = [
     "InstanceStateError",
     "InvalidIdError",
     "InvalidInputError",
+    "LeaseLostError",
+    "NodeRole",
+    "NodeStatus",
     "NonDeterminismError",
     "OpenWait",
     "OrchestrationContext",

@@ -17,12 +17,16 @@ class Hub(Engine):
         async with bide.Hub(app, store="sqlite:///bide.db") as hub:
             instance_id = await hub.client.start_new(permit, client_input="A-17")
 
-    `store` is a URL (`sqlite:///file.db`, `memory:`) or a `Store`. `clock` replaces the machine's clock, for tests.
-    `max_payload_bytes` bounds one input, result or event as JSON text; `max_resident` how many instances stay in memory between
-    turns; `max_backlog` how many requests may wait, beyond which they are refused with `HubBusyError`; `activity_threads`
-    how many plain functions (activities, entities) run at a time on threads; `activity_processes` how many worker processes
-    run activities with `process=True` (one for each core; 0: they run on threads, as in a debugger one wants it). With
-    `retention` ended instances and dead letters older than that are removed. Nothing but speed depends on `max_resident`.
+    `store` is a URL (`sqlite:///file.db`, `postgresql://…`, `memory:`) or a `Store`. `clock` replaces the machine's clock, for
+    tests. `max_payload_bytes` bounds one input, result or event as JSON text; `max_resident` how many instances stay in
+    memory between turns; `max_backlog` how many requests may wait, beyond which they are refused with `HubBusyError`;
+    `activity_threads` how many plain functions (activities, entities) run at a time on threads; `activity_processes` how many
+    worker processes run activities with `process=True` (one for each core; 0: they run on threads, as in a debugger one
+    wants it). With `retention` ended instances and dead letters older than that are removed. Nothing but speed depends on
+    `max_resident`.
+
+    On PostgreSQL the hub is one node of several: `node` is its name (the host and process otherwise), `role` what it takes on
+    (`NodeRole`), and its share goes to the others when they have not heard of it for the length of `lease`.
     """
 
     def asgi(self, *, key: str | None = None, opens: Callable[[str], bool] | None = None) -> Any:

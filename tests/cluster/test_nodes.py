@@ -158,7 +158,7 @@ async def test_a_lost_notice_delays_and_loses_nothing(nodes):
     raised = asyncio.create_task(nodes.other_than("x").client.raise_event("x", "Approval", 1))
     await nodes.settle()
     assert not raised.done()
-    await nodes.advance(3)
+    await nodes.advance(5)
     await raised
     assert one is not two
 

@@ -184,6 +184,7 @@ def test_what_is_not_installed(tmp_path):
     [
         ('{"extensions": {"queues": {"batchSize": 1e999}}}', "{}"),
         ('{"extensions": {"queues": {"visibilityTimeout": 1e999}}}', "{}"),
+        ('{"extensions": {"durableTask": {"httpSettings": {"defaultAsyncRequestSleepTimeMilliseconds": 3e19}}}}', "{}"),
         ('{"extensions": {"queues": {"visibilityTimeout": "99999999999.00:00:00"}}}', "{}"),
         (f'{{"extensions": {{"queues": {{"visibilityTimeout": {10**30}}}}}}}', "{}"),
         ('{"x": %s}' % ("9" * 9999), "{}"),
@@ -197,3 +198,10 @@ def test_what_no_machine_can_take_is_refused_by_file(tmp_path, host, local):
     (tmp_path / "local.settings.json").write_text(local)
     with pytest.raises(ConfigurationError, match=r"host\.json|local\.settings\.json"):
         read_settings(tmp_path)
+
+
+def test_null_is_as_good_as_nothing(tmp_path):
+    (tmp_path / "host.json").write_text('{"extensions": {"queues": {"batchSize": null, "visibilityTimeout": null}}}')
+    (tmp_path / "local.settings.json").write_text('{"Host": {"LocalHttpPort": null}}')
+    settings = read_settings(tmp_path)
+    assert (settings.queues.batch_size, settings.port) == (16, 7071)

@@ -241,6 +241,14 @@ async def test_a_full_disk_is_named(tmp_path):
         assert await hub.client.start_new("approval", "after") == "after"
 
 
+async def test_commits_are_on_the_disk_when_they_are_answered(tmp_path):
+    """Killing a process cannot show it, since what is written survives; so at least the settings are what they must be."""
+    async with Hub(app, url(tmp_path / "bide.db")) as hub:
+        writer = hub.store._writer._connection
+        settings = [writer.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+        assert settings == ["wal", 2], "2 is FULL: an fsync of the log in every commit"
+
+
 async def test_what_was_passed_in_before_a_failure_was_known_fails_too(tmp_path, monkeypatch):
     """Also what the thread had taken by then: it may rest on what failed."""
     taken, known = threading.Event(), threading.Event()

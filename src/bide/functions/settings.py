@@ -18,6 +18,8 @@ _SETTING = re.compile(r"%([^%\s]+)%")
 
 
 _HOURS_A_DAY = 24
+_LARGEST = 2**31 - 1
+"""Numbers of host.json are .NET's int."""
 
 
 @dataclass(frozen=True)
@@ -188,13 +190,17 @@ class _Reader:
         return value
 
     def count(self, section: Mapping[str, Any], key: str, default: Any) -> Any:
-        value = section.get(key.casefold(), default)
+        value = section.get(key.casefold())
+        if value is None:
+            return default
         try:
-            number = value if value is None else int(value)
+            number = int(value)
         except (TypeError, ValueError, OverflowError):
             number = -1
-        if number is not None and (number < 1 or isinstance(value, bool)):
-            raise ConfigurationError(f"{self.file}: {key} must be a whole number above zero, not {value!r:.100}.")
+        if not 0 < number <= _LARGEST or isinstance(value, bool):
+            raise ConfigurationError(
+                f"{self.file}: {key} must be a whole number from 1 to {_LARGEST:,}, not {value!r:.100}."
+            )
         return number
 
     def span(self, section: Mapping[str, Any], key: str, default: timedelta) -> timedelta:

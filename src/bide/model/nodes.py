@@ -61,7 +61,8 @@ class Lease(msgspec.Struct, frozen=True, gc=False):
 class ClusterState(msgspec.Struct, frozen=True):
     """Everybody who has been heard of lately, the leases of all partitions, and the messages and activities that wait.
 
-    `inbox` counts stored messages by partition; `offered` activities that nobody has claimed.
+    `inbox` counts stored messages by partition, some ten thousand of them at most; `offered` activities that nobody has
+    claimed.
     """
 
     nodes: list[Node]

@@ -36,7 +36,7 @@ DEFAULT_MAX_PAYLOAD_BYTES = 1 << 20
 DEFAULT_MAX_RESIDENT = 10_000
 DEFAULT_MAX_BACKLOG = 10_000
 DEFAULT_THREADS = 32
-DEFAULT_LEASE = timedelta(seconds=6)
+DEFAULT_LEASE = timedelta(seconds=10)
 """A node beats three times as often; a shorter one moves partitions when a node only stalls."""
 
 

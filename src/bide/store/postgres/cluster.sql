@@ -10,13 +10,15 @@ RETURNING number
 
 -- name: beat
 -- Also for a node that was forgotten, because it had been silent for long.
-INSERT INTO nodes AS n (number, name, role, joined_at, seen_at, expires_at, load) VALUES ($1, $2, $3, :now, :now, :now + $4::bigint, $5)
-ON CONFLICT (number) DO UPDATE SET seen_at = excluded.seen_at, expires_at = greatest(n.expires_at, excluded.expires_at), load = excluded.load
-
--- name: extend
-WITH mine AS (
-    SELECT p.partition FROM unnest($1::integer[], $2::bigint[]) AS held (partition, epoch)
-    JOIN partitions AS p ON p.partition = held.partition AND p.epoch = held.epoch AND p.node = $3::bigint
+WITH me AS (
+    INSERT INTO nodes AS n (number, name, role, joined_at, seen_at, expires_at, load)
+    VALUES ($1, $2, $3, :now, :now, :now + $4::bigint, $5)
+    ON CONFLICT (number) DO UPDATE
+    SET seen_at = excluded.seen_at, expires_at = greatest(n.expires_at, excluded.expires_at), load = excluded.load
+),
+mine AS (
+    SELECT p.partition FROM unnest($6::integer[], $7::bigint[]) AS held (partition, epoch)
+    JOIN partitions AS p ON p.partition = held.partition AND p.epoch = held.epoch AND p.node = $1::bigint
     ORDER BY p.partition FOR UPDATE OF p
 )
 UPDATE partitions AS p SET expires_at = :now + $4::bigint FROM mine WHERE p.partition = mine.partition RETURNING p.partition
@@ -53,17 +55,18 @@ DELETE FROM nodes WHERE expires_at <= :now - $1::bigint
 -- name: notify
 SELECT pg_notify(channel, '') FROM unnest($1::text[]) AS channel
 
--- name: nodes
-SELECT number, name, role, joined_at, seen_at, load FROM nodes WHERE expires_at > :now ORDER BY number
-
--- name: leases
-SELECT partition, epoch, node, node IS NULL OR expires_at <= :now FROM partitions ORDER BY partition
-
--- name: inbox_counts
-SELECT partition, count(*) FROM inbox GROUP BY partition ORDER BY partition
-
--- name: offered_count
-SELECT count(*) FROM activities WHERE claimed_by IS NULL
+-- name: state
+-- One answer for all that is asked at every beat. A long inbox is not counted to its end.
+SELECT
+    (SELECT json_agg(json_build_array(number, name, role, joined_at, seen_at, load) ORDER BY number)
+        FROM nodes WHERE expires_at > :now),
+    (SELECT json_agg(json_build_array(partition, epoch, node, node IS NULL OR expires_at <= :now) ORDER BY partition)
+        FROM partitions),
+    (SELECT json_object_agg(partition, waiting) FROM (
+        SELECT partition, count(*) AS waiting FROM (SELECT partition FROM inbox LIMIT 10000) AS waiting_ones GROUP BY partition
+    ) AS counts),
+    (SELECT count(*) FROM activities WHERE claimed_by IS NULL),
+    EXISTS (SELECT 1 FROM nodes WHERE expires_at <= :now)
 
 -- name: give_back
 -- What dead nodes, or this one, had claimed is free again, but for what nobody wants any more: that goes.

@@ -56,22 +56,17 @@ class Membership(Access):
         node = self._number()
         async with self._leases.changing:
             tenures = self._leases.all()
-
-            async def extend(connection: Connection) -> tuple[set[int], ClusterState]:
-                text = msgspec.json.encode(load).decode()
-                await connection.execute(SQL["beat"], node, self._name, str(self._role), ttl, text)
-                rows = await connection.fetch(
-                    SQL["extend"], [each.partition for each in tenures], [each.epoch for each in tenures], node, ttl
-                )
-                if await connection.fetch(SQL["give_back"], None):
-                    await connection.fetch(SQL["notify"], [self._channels.activities])
-                await connection.execute(SQL["forget"], _FORGET_AFTER * ttl)
-                return {partition for (partition,) in rows}, await _state(connection)
-
-            extended, state = await self._transaction(extend)
-            lost = {each.partition for each in tenures} - extended
+            held = [each.partition for each in tenures], [each.epoch for each in tenures]
+            text = msgspec.json.encode(load).decode()
+            rows = await self._fetch(SQL["beat"], node, self._name, str(self._role), ttl, text, *held)
+            lost = {each.partition for each in tenures} - {partition for (partition,) in rows}
             self._leases.end(lost)
         await self._ignore(lost)
+        state, somebody_died = await self._state()
+        if somebody_died:
+            if await self._fetch(SQL["give_back"], None):
+                await self._tell(self._channels.activities)
+            await self._fetch(SQL["forget"], _FORGET_AFTER * ttl)
         return state
 
     async def claim(self, partitions: Collection[int], ttl: int) -> frozenset[int]:
@@ -116,7 +111,18 @@ class Membership(Access):
         self._listener = None
 
     async def state(self) -> ClusterState:
-        return await self._transaction(_state)
+        return (await self._state())[0]
+
+    async def _state(self) -> tuple[ClusterState, bool]:
+        """The cluster, and whether there are nodes of which nobody has heard lately."""
+        [(nodes, leases, inbox, offered, somebody_died)] = await self._fetch(SQL["state"])
+        state = ClusterState(
+            nodes=[_node(*row) for row in msgspec.json.decode(nodes or "[]")],
+            leases=[Lease(*row) for row in msgspec.json.decode(leases or "[]")],
+            inbox={int(partition): count for partition, count in msgspec.json.decode(inbox or "{}").items()},
+            offered=offered,
+        )
+        return state, somebody_died
 
     async def close(self) -> None:
         if self._writer is not None:
@@ -177,24 +183,12 @@ class Membership(Access):
                 self._listener.on_reply(request, data)
 
 
-async def _state(connection: Connection) -> ClusterState:
-    nodes = await connection.fetch(SQL["nodes"])
-    leases = await connection.fetch(SQL["leases"])
-    inbox = await connection.fetch(SQL["inbox_counts"])
-    offered = await connection.fetchval(SQL["offered_count"])
-    return ClusterState(
-        nodes=[
-            Node(
-                number=number,
-                name=name,
-                role=NodeRole(role),
-                joined_at=joined_at,
-                seen_at=seen_at,
-                load=msgspec.json.decode(load, type=NodeLoad),
-            )
-            for number, name, role, joined_at, seen_at, load in nodes
-        ],
-        leases=[Lease(*row) for row in leases],
-        inbox=dict(map(tuple, inbox)),
-        offered=offered,
+def _node(number: int, name: str, role: str, joined_at: int, seen_at: int, load: str) -> Node:
+    return Node(
+        number=number,
+        name=name,
+        role=NodeRole(role),
+        joined_at=joined_at,
+        seen_at=seen_at,
+        load=msgspec.json.decode(load, type=NodeLoad),
     )
