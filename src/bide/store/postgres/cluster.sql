@@ -68,6 +68,9 @@ SELECT
     (SELECT count(*) FROM activities WHERE claimed_by IS NULL),
     EXISTS (SELECT 1 FROM nodes WHERE expires_at <= :now)
 
+-- name: nodes
+SELECT number, name FROM nodes WHERE expires_at > :now ORDER BY number
+
 -- name: give_back
 -- What dead nodes, or this one, had claimed is free again, but for what nobody wants any more: that goes.
 WITH dead AS (

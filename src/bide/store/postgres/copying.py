@@ -53,7 +53,7 @@ class _Schema:
     async def _refuse_nodes(self) -> None:
         nodes = await self._connection.fetch(SQL["nodes"])
         if nodes:
-            names = ", ".join(f"{number} ({name})" for number, name, *_ in nodes)
+            names = ", ".join(f"{number} ({name})" for number, name in nodes)
             raise StoreLockedError(f"{self.name} is in use by nodes {names}. Stop them first.")
 
     async def close(self) -> None:
