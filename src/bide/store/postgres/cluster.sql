@@ -55,6 +55,9 @@ DELETE FROM nodes WHERE expires_at <= :now - $1::bigint
 -- name: notify
 SELECT pg_notify(channel, '') FROM unnest($1::text[]) AS channel
 
+-- name: nodes
+SELECT number, name FROM nodes WHERE expires_at > :now ORDER BY number
+
 -- name: state
 -- One answer for all that is asked at every beat. A long inbox is not counted to its end.
 SELECT
@@ -67,9 +70,6 @@ SELECT
     ) AS counts),
     (SELECT count(*) FROM activities WHERE claimed_by IS NULL),
     EXISTS (SELECT 1 FROM nodes WHERE expires_at <= :now)
-
--- name: nodes
-SELECT number, name FROM nodes WHERE expires_at > :now ORDER BY number
 
 -- name: give_back
 -- What dead nodes, or this one, had claimed is free again, but for what nobody wants any more: that goes.
