@@ -47,6 +47,7 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix="bide-pg-"))
         self.data = self.folder / "data"
         self.port = _free_port()
+        self._original = programs
         self._programs = programs
         self._settings = dict(settings)
         self._identity: dict[str, object] = {}
@@ -72,27 +73,28 @@ class Server:
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='{self.folder}'"
         self.run("pg_ctl", "-D", self.data, "-w", "-t", "30", "-l", self.folder / "log", "-o", options, "start")
 
-    def reload(self) -> None:
-        """Read the settings again that may change while it runs."""
-        self.run("pg_ctl", "-D", self.data, "reload")
-
-    def replicate(self) -> "Server":
-        """Start a standby that streams from this server, for `promote`."""
-        standby = Server(find_programs() or self._programs, {})
-        standby.run(
-            "pg_basebackup", "-h", "127.0.0.1", "-p", self.port, "-U", "bide", "-D", standby.data,
-            "-R", "-X", "stream", "-c", "fast", "--no-sync",
-        )  # fmt: skip
-        standby.start()
+    def standby(self) -> "Server":
+        """Make a streaming replica of this server, which must be running. It is still to be started."""
+        standby = Server(self._original, self._settings)
+        source = f"host=127.0.0.1 port={self.port} user=bide"
+        standby.run("pg_basebackup", "-D", standby.data, "-d", source, "-R", "-X", "stream", "-c", "fast", "--no-sync")
         return standby
 
+    def reload(self) -> None:
+        """Let changed settings count."""
+        self.run("pg_ctl", "-D", self.data, "reload")
+
     def promote(self) -> None:
-        """Become the primary."""
+        """Make a primary of a standby."""
         self.run("pg_ctl", "-D", self.data, "-w", "-t", "30", "promote")
+
+    @property
+    def is_running(self) -> bool:
+        return self._call("pg_ctl", "-D", self.data, "status").returncode == 0
 
     def stop(self, mode: str = "fast") -> None:
         """`immediate` is like a power failure."""
-        if (self.data / "postmaster.pid").exists():
+        if self.is_running:
             self.run("pg_ctl", "-D", self.data, "-w", "-t", "30", "-m", mode, "stop")
 
     def destroy(self) -> None:
@@ -104,21 +106,23 @@ class Server:
         return f"postgresql://bide@127.0.0.1:{self.port}/{database}?schema={schema}{more}"
 
     def run(self, program: str, *arguments: object) -> None:
-        done = subprocess.run(
+        done = self._call(program, *arguments)
+        if done.returncode:
+            log = self.folder / "log"
+            raise RuntimeError(f"{program} failed: {done.stderr or ''}{log.read_text() if log.exists() else ''}")
+
+    def _call(self, program: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
+        output = subprocess.DEVNULL if program == "pg_ctl" else subprocess.PIPE  # a server would keep a pipe open
+        return subprocess.run(
             [self._programs / program, *map(str, arguments)],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE
-            if program != "pg_ctl"
-            else subprocess.DEVNULL,  # the server would keep the pipe open
-            stderr=subprocess.PIPE if program != "pg_ctl" else subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
             text=True,
             check=False,
             **self._identity,
         )
-        if done.returncode:
-            log = self.folder / "log"
-            raise RuntimeError(f"{program} failed: {done.stderr or ''}{log.read_text() if log.exists() else ''}")
 
 
 def _reachable(programs: Path, folder: Path) -> Path:

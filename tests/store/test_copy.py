@@ -185,6 +185,22 @@ async def test_rows_without_an_instance_are_not_lost_silently(source, postgres, 
         assert (await store.query(InstanceFilter())).items == []
 
 
+@pytest.mark.parametrize(
+    "damage",
+    ["INSERT INTO inbox VALUES (1, x'c1')", "UPDATE instances SET status = 99", "UPDATE instances SET tags = 'x'"],
+)
+async def test_what_cannot_be_read_is_not_copied(damage, tmp_path):
+    """Nor is anything else then."""
+    one, two = tmp_path / "damaged.db", tmp_path / "copy.db"
+    await live(one, [("start", "a")], keeps=True)
+    with closing(sqlite3.connect(one)) as database, database:
+        database.execute(damage)
+    with pytest.raises(bide.StoreCorruptError, match="cannot be read"):
+        await maintenance.copy(f"sqlite:///{one}", f"sqlite:///{two}", lambda done, total: None)
+    with closing(sqlite3.connect(two)) as database:
+        assert database.execute("SELECT count(*) FROM instances").fetchone() == (0,)
+
+
 def test_the_command(source, postgres, schema, tmp_path, capsys):
     """It tells what it has copied, and checks it."""
     url = postgres.url(schema)

@@ -1,10 +1,13 @@
 """What is said about a database that cannot be used, and how the store goes on when it can be used again."""
 
 import asyncio
+import inspect
+import re
 import socket
 import ssl
 import sys
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -16,6 +19,7 @@ from bide.store import open_store
 from bide.store.postgres import PostgresStore
 from bide.store.postgres.connection import connect, explain, is_lost
 from bide.store.postgres.options import parse_url
+from bide.store.postgres.statements import SQL
 from bide.store.urls import hide_password
 from bide.testing.store_suite.cluster import Ears
 from bide.testing.store_suite.fixtures import TTL, iid, inserted, opened, row, turn, write
@@ -333,6 +337,17 @@ async def test_text_that_cannot_be_stored_is_an_error_of_the_caller(postgres, sc
         ):
             with pytest.raises(bide.InvalidInputError):
                 await question
+
+
+async def test_a_database_in_another_encoding_is_refused(postgres, schema):
+    await execute(postgres, schema, f"CREATE DATABASE {schema} ENCODING 'LATIN1' TEMPLATE template0")
+    await refused(postgres.url(schema, database=schema), bide.ConfigurationError, "LATIN1", "UTF8")
+
+
+def test_statements_are_there_and_used():
+    """Those that the code names are those of the file."""
+    code = "".join(path.read_text() for path in Path(inspect.getfile(PostgresStore)).parent.glob("*.py"))
+    assert set(re.findall(r'SQL\["(\w+)"\]', code)) == SQL.keys()
 
 
 def test_a_missing_driver_names_the_command_that_installs_it(monkeypatch):

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 import msgspec
 
@@ -117,7 +118,8 @@ class Residents:
     def evict_surplus(self) -> None:
         surplus = len(self._instances) - self._limit
         if surplus > 0:
-            for instance_id in [key for key in self._instances if self._may_go(key)][:surplus]:
+            oldest = (key for key in self._instances if self._may_go(key))
+            for instance_id in list(islice(oldest, surplus)):  # not all of them: this runs after each commit
                 self.evict(instance_id)
 
     # How they come in

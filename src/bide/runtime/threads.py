@@ -11,6 +11,9 @@ from typing import Generic, TypeVar
 
 _log = logging.getLogger("bide.jobs")
 
+_MOMENT = 0.1
+"""Seconds."""
+
 R = TypeVar("R")
 
 
@@ -28,19 +31,34 @@ class ThreadPool(Generic[R]):
         self._finished: deque[R] = deque()
         self._is_flush_due = False
         self._is_closed = False
+        self._moment, self._ended, self._pace = 0.0, 0, 0
         self._loop = asyncio.get_running_loop()
 
     @property
     def room(self) -> int:
-        """How many more calls may be made before they would only wait; negative: so many wait."""
-        return self._limit - (self._submitted - self._flushed - len(self._finished))
+        """How many more calls may be made before one would wait for longer than a moment.
+
+        As many may wait as have ended in the last moment: short ones come in bulk, and of long ones none waits here.
+        """
+        is_recent = self._loop.time() - self._moment < 2 * _MOMENT
+        return self._limit + (self._pace if is_recent else 0) - self._busy
+
+    @property
+    def _busy(self) -> int:
+        return self._submitted - self._flushed - len(self._finished)
+
+    def _keep_pace(self, ended: int) -> None:
+        self._ended += ended
+        now = self._loop.time()
+        if now - self._moment > _MOMENT:
+            self._pace = self._ended
+            self._moment, self._ended = now, 0
 
     def submit(self, call: Callable[[], R]) -> None:
         """Make the call, which must not raise."""
         self._calls.put(call)
         self._submitted += 1
-        busy = self._limit - self.room
-        if busy > len(self._threads) and len(self._threads) < self._limit:
+        if self._busy > len(self._threads) and len(self._threads) < self._limit:
             self._add_thread()
 
     def close(self) -> None:
@@ -68,6 +86,7 @@ class ThreadPool(Generic[R]):
 
     def _flush(self) -> None:
         self._is_flush_due = False
+        self._keep_pace(len(self._finished))
         while self._finished:
             self._flushed += 1
             self._give(self._finished.popleft())

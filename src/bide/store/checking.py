@@ -55,7 +55,7 @@ def read_turns(turns: Iterable[Turn], into: list[ReadTurn]) -> Iterable[tuple[in
     for turn in turns:
         try:
             into.append((turn, decode_turn(turn.data)))
-        except (msgspec.DecodeError, TypeError) as error:
+        except msgspec.DecodeError as error:
             yield turn.seq, f"data should be an encoded list of events: {error}"
 
 

@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from bide.errors import ConfigurationError
+from bide.errors import BideError, ConfigurationError, StoreCorruptError
 from bide.store import copying
 from bide.store.checking import Judge, Report
 from bide.store.copying import Progress, Source, Target
 from bide.store.sqlite import check as check_file
 from bide.store.sqlite import upgrade as upgrade_file
 from bide.store.sqlite.copying import SqliteSource, SqliteTarget
-from bide.store.urls import is_postgres, needing_postgres, sqlite_path
+from bide.store.urls import hide_password, is_postgres, needing_postgres, sqlite_path
 
 
 async def upgrade(url: str) -> tuple[int, int]:
@@ -46,7 +46,14 @@ async def copy(source: str, target: str, progress: Progress) -> dict[str, int]:
     if source == target:
         raise ConfigurationError("A store cannot be copied into itself.")
     async with _opened_source(source) as reading, _opened_target(target) as writing:
-        return await copying.copy(reading, writing, progress)
+        try:
+            return await copying.copy(reading, writing, progress)
+        except BideError:
+            raise
+        except (ValueError, TypeError) as error:
+            raise StoreCorruptError(
+                f"{hide_password(source)} has a row that cannot be read: {error}. Nothing was copied; 'bide db check' names it."
+            ) from error
 
 
 @asynccontextmanager

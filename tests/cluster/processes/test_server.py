@@ -34,7 +34,8 @@ def server():
 @pytest.fixture
 def standby(server):
     """Has every commit before it is answered."""
-    standby = server.replicate()
+    standby = server.standby()
+    standby.start()
     try:
         server.configure({"synchronous_standby_names": "*"})
         server.reload()

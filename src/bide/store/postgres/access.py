@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -51,23 +52,43 @@ class Access:
         connection = await connect(options, "migrates")
         try:
             with driver_errors(self.where):
-                if await connection.fetchval("SELECT current_setting('server_encoding')") != "UTF8":
-                    raise ConfigurationError(f"{self.where}: the database must be in UTF8.")
+                await self._check_encoding(connection)
                 _, version = await migrate(connection, options)
+                self._partitions = version.partitions
+                self._pool = await self._open_pool()
+                await self._check_pooler(connection)
+        except BaseException:
+            await self.close()
+            raise
         finally:
             connection.terminate()
-        self._partitions = version.partitions
-        with driver_errors(self.where):
-            self._pool = await asyncpg.create_pool(
-                options.dsn,
-                min_size=0,  # to keep one, the driver would try by itself while the server is away, with a traceback in the log
-                max_size=options.pool,
-                init=self._init,
-                reset=_keep,
-                **connect_arguments(options, "reads"),
-            )
         self._writer = Writer(lambda: connect(options, "commits"), self._leases, self.where)
         self._notices = self._make_notices()
+
+    async def _open_pool(self) -> "asyncpg.Pool[Any]":
+        pool: asyncpg.Pool[Any] = await asyncpg.create_pool(
+            self.options.dsn,
+            min_size=0,  # to keep one, the driver would try by itself while the server is away, with a traceback in the log
+            max_size=self.options.pool,
+            init=self._init,
+            reset=_keep,
+            **connect_arguments(self.options, "reads"),
+        )
+        return pool
+
+    async def _check_encoding(self, connection: Connection) -> None:
+        encoding = await connection.fetchval("SELECT current_setting('server_encoding')")
+        if encoding != "UTF8":
+            raise ConfigurationError(f"{self.where} is in {encoding}; the database must be in UTF8.")
+
+    async def _check_pooler(self, connection: Connection) -> None:
+        """What one session sets must not be seen by another: a pooler that shares sessions would mix up ours."""
+        mark = uuid.uuid4().hex
+        await connection.execute("SELECT set_config('bide.session', $1, false)", mark)
+        if await self._fetch("SELECT 1 WHERE current_setting('bide.session', true) = $1", mark):
+            raise ConfigurationError(
+                f"{self.where} is behind a connection pooler in transaction mode. Use session mode, or go to the server itself."
+            )
 
     async def _init(self, connection: Any) -> None:
         await prepare(connection, self.options)

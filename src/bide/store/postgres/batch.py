@@ -57,7 +57,7 @@ def statement(batch: Batch, held: Collection[int], channels: Channels, *, polls:
     else:
         parts |= {"room": [channels.activities]} if "removed" in parts else {}
         parts |= _columns("notified", list(_notices(batch, held, channels)))
-    return Statement(_sql(tuple(parts)), [value for values in parts.values() for value in values], fenced)
+    return Statement(put_together(tuple(parts)), [value for values in parts.values() for value in values], fenced)
 
 
 def bare_statement(batch: Batch) -> Statement:
@@ -65,7 +65,7 @@ def bare_statement(batch: Batch) -> Statement:
     parts: dict[str, list[Any]] = {}
     for name, rows in _rows(batch, Changes(batch.commits)):
         parts |= _columns(name, rows)
-    return Statement(_sql(tuple(parts)), [value for values in parts.values() for value in values], [])
+    return Statement(put_together(tuple(parts)), [value for values in parts.values() for value in values], [])
 
 
 def _columns(name: str, rows: list[tuple[Any, ...]]) -> dict[str, list[Any]]:
@@ -212,19 +212,19 @@ def _after(lines: Iterable[str], mark: str) -> list[str]:
     return [line.removeprefix(mark) for line in lines if line.startswith(mark)]
 
 
-_PARTS = _parse((resources.files("bide.store.postgres") / "batch.sql").read_text("utf-8"))
+PARTS = _parse((resources.files("bide.store.postgres") / "batch.sql").read_text("utf-8"))
 _CONDITION = re.compile(r"^.* -- if (\w+)\n?", re.MULTILINE)
 
 
 @cache
-def _sql(names: tuple[str, ...]) -> str:
+def put_together(names: tuple[str, ...]) -> str:
     """Put a statement together from parts."""
     bodies: list[str] = []
     checks: list[str] = []
     results: list[str] = []
     offset = 0
     for name in names:
-        part = _PARTS[name]
+        part = PARTS[name]
         move = _moved_by(offset)
         bodies.append(move(_CONDITION.sub(lambda line: line[0] if line[1] in names else "", part.body)))
         checks.extend(map(move, part.checks))

@@ -4,6 +4,10 @@
 -- INSERT asks for the result of the DELETE, which thereby has happened before; such a line ends with "if" and the part it is about.
 -- The query at the end, of all checks and results, runs first: when a check fails, nothing has been written. Rows travel as arrays, one
 -- for each column; values are numbered anew in every statement.
+--
+-- A statement is planned once, perhaps while the tables are empty, when one index that begins with the partition looks as good as
+-- another. So only one can be used: of each table none but the primary key begins with the partition, and an expression hides a
+-- condition that a partial index is about.
 
 -- part: fence
 -- Locks the partitions that the batch touches, in order, against whoever would claim them, and finds those that are still held.
@@ -132,7 +136,7 @@ taken AS (
 -- What somebody has claimed already runs on; what nobody has is wanted no more.
 ended AS (
     DELETE FROM activities AS t USING unnest($1::integer[], $2::bigint[]) AS gone (partition, iid)
-    WHERE t.partition = gone.partition AND t.iid = gone.iid AND t.claimed_by IS NULL
+    WHERE t.partition = gone.partition AND t.iid = gone.iid AND coalesce(t.claimed_by, -1) = -1
 )
 
 -- part: removed
@@ -144,11 +148,11 @@ removed AS (
 )
 
 -- part: room
--- Where only so many of a name may run, one that has ended makes room for one that waits.
+-- Where only so many of a name may run, one that has ended makes room for one that may be waiting.
 room AS MATERIALIZED (
     SELECT pg_notify($1::text, '') WHERE EXISTS (
         SELECT 1 FROM removed AS r JOIN activity_limits AS l ON l.name = r.name
-        WHERE EXISTS (SELECT 1 FROM activities AS a WHERE a.claimed_by IS NULL AND a.name = l.name)
+        WHERE EXISTS (SELECT 1 FROM activities WHERE claimed_by IS NULL)
     )
 )
 -- result: (SELECT count(*) FROM room)

@@ -34,6 +34,7 @@ _SESSION = {
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "30s",
     # What is asked here finds few rows by an index, whatever the planner believes of new tables and of values not yet seen.
+    "plan_cache_mode": "force_custom_plan",
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",

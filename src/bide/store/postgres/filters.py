@@ -34,18 +34,18 @@ class Choice(msgspec.Struct, frozen=True):
     values: tuple[Any, ...]
 
 
-def choices_of(where: InstanceFilter, partitions: int) -> list[Choice]:
+def choices_of(where: InstanceFilter) -> list[Choice]:
     """Conditions that need to be counted first."""
     choices: list[Choice] = []
     if where.id_prefix is not None:
-        condition = "i.partition = ANY(?) AND i.id >= ? AND i.id < ?"
+        condition = "i.id >= ? AND i.id < ?"
         choices.append(
             Choice(
                 "instances AS i",
                 condition,
                 condition,
-                "i.partition = ANY(?) AND i.id || '' >= ? AND i.id || '' < ?",
-                (list(range(partitions)), where.id_prefix, where.id_prefix + _LAST),
+                "i.id || '' >= ? AND i.id || '' < ?",
+                (where.id_prefix, where.id_prefix + _LAST),
             )
         )
     if where.waiting_for is not None:

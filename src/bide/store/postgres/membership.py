@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from bide.errors import StoreError, StoreUnavailableError
+from bide.errors import BideError, StoreUnavailableError
 from bide.model.nodes import ClusterState, Lease, Node, NodeLoad, NodeRole
 from bide.store.cluster import Listener
 from bide.store.postgres.access import Access
@@ -131,7 +131,7 @@ class Membership(Access):
                 await super().close()
 
     async def _leave_quietly(self) -> None:
-        with contextlib.suppress(StoreError):
+        with contextlib.suppress(BideError):
             await self.leave()
 
     def _number(self) -> int:

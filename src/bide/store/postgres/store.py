@@ -128,7 +128,7 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
 
     async def query(self, where: InstanceFilter, *, limit: int = 100, token: str | None = None) -> Page[StatusRecord]:
         conditions = conditions_of(where)
-        for choice in choices_of(where, self._partitions):
+        for choice in choices_of(where):
             conditions.choose(choice, are_few=await self._are_few(choice))
         if token is not None:
             conditions.add("(i.created_at, i.iid) < (?, ?)", *parse_token(token, 2))

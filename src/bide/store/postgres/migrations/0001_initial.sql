@@ -49,7 +49,7 @@ CREATE TABLE instances (
     failure            text,    -- JSON
     buffered           text,    -- JSON object: unconsumed events by name
     PRIMARY KEY (partition, iid),
-    CONSTRAINT instances_id UNIQUE (partition, id)
+    CONSTRAINT instances_id UNIQUE (id, partition)  -- not the other way round: see batch.sql
 ) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX instances_newest ON instances (created_at, iid) WHERE NOT (id >= '@' AND id < 'A');
 CREATE INDEX instances_entities ON instances (created_at, iid) WHERE id >= '@' AND id < 'A';
