@@ -246,6 +246,8 @@ class Partition:
         return self._routes is not None and not self._routes.is_ours(instance_id)
 
     def _end(self) -> None:
+        self._mailbox.extend(self._again)
+        self._again.clear()
         self._refuse_all(HubClosedError("The hub was closed before this was stored."))
         for _, done in self._orders:
             done.cancel()
