@@ -6,6 +6,7 @@ import pytest
 from tests.cluster.nodes import Nodes
 
 import bide
+from bide.model.partitions import partition_of
 
 app = bide.App()
 
@@ -40,3 +41,32 @@ async def test_a_hub_that_closes_when_a_lease_is_lost_answers_everybody(nodes, m
     with pytest.raises(bide.HubClosedError):
         await asyncio.wait_for(asked, 5)
     await closing
+
+
+def instance_at(nodes, hub):
+    """Return an id of which this node is the owner."""
+    return next(f"i{number}" for number in range(1000) if partition_of(f"i{number}", 8) in nodes.owned(hub))
+
+
+async def test_an_instance_ends_and_comes_here_while_it_is_looked_up(nodes, monkeypatch):
+    """What was read of it says that it runs, and nothing that happens here will say that it has ended."""
+    one, two = await nodes.add(), await nodes.add()
+    instance_id = instance_at(nodes, one)
+    await one.client.start_new("approval", instance_id)
+    has_looked, may_go_on = asyncio.Event(), asyncio.Event()
+    get = two.store.get
+
+    async def get_late(instance_id):
+        found = await get(instance_id)
+        has_looked.set()
+        await may_go_on.wait()
+        return found
+
+    monkeypatch.setattr(two.store, "get", get_late, raising=False)
+    end = asyncio.create_task(two.client.wait_for_completion(instance_id))
+    await has_looked.wait()
+    await one.client.raise_event(instance_id, "Approval", 1)
+    await nodes.remove(one)
+    may_go_on.set()
+    await nodes.advance(60)
+    assert (await asyncio.wait_for(end, 5)).output == 1

@@ -195,10 +195,13 @@ class Partition:
     async def take_over(self, partitions: Collection[int]) -> None:
         """Handle the instances of these partitions, which the store holds, from now on. Raises `StoreError`."""
 
+        routes = self._routes
+        assert routes is not None
+
         async def order() -> None:
-            assert self._routes is not None
-            self._routes.owned.update(partitions)
+            routes.owned.update(partitions)
             self._timers.forget()
+            self._completions.drop(lambda each: routes.partition_of(each) in partitions)  # it may have ended elsewhere
             await self._recover()
 
         await self._between_passes(order)
