@@ -70,3 +70,31 @@ async def test_an_instance_ends_and_comes_here_while_it_is_looked_up(nodes, monk
     may_go_on.set()
     await nodes.advance(60)
     assert (await asyncio.wait_for(end, 5)).output == 1
+
+
+async def test_who_does_not_wait_any_more_is_forgotten(nodes):
+    """Though the instance for whose end he waited lives on; a node must not grow with the requests it has had."""
+    one, two = await nodes.add(), await nodes.add()
+    instance_id = instance_at(nodes, one)
+    await one.client.start_new("approval", instance_id)
+    for _ in range(20):
+        end = asyncio.create_task(two.client.wait_for_completion(instance_id))
+        await nodes.settle()
+        end.cancel()
+        await nodes.advance(30)
+    assert len(one._partition._completions.take_followers(instance_id)) <= 3
+
+
+async def test_an_end_that_is_written_at_the_second_try_is_told_elsewhere(nodes):
+    """At once: he who waits would look again by himself only much later."""
+    one, two = await nodes.add(), await nodes.add()
+    instance_id = instance_at(nodes, one)
+    await one.client.start_new("approval", instance_id)
+    end = asyncio.create_task(two.client.wait_for_completion(instance_id))
+    await nodes.settle()
+    one.store.fail_next(1)
+    with pytest.raises(bide.StoreUnavailableError):
+        await one.client.raise_event(instance_id, "Approval", 1, event_id="e")
+    await one.client.raise_event(instance_id, "Approval", 1, event_id="e")
+    await nodes.settle()
+    assert (await asyncio.wait_for(end, 5)).output == 1

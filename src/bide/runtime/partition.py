@@ -194,7 +194,6 @@ class Partition:
 
     async def take_over(self, partitions: Collection[int]) -> None:
         """Handle the instances of these partitions, which the store holds, from now on. Raises `StoreError`."""
-
         routes = self._routes
         assert routes is not None
 
@@ -422,6 +421,7 @@ class Partition:
         for instance_id in (*(ended.row.instance_id for ended in work.ended), *work.purged):
             followers = self._completions.take_followers(instance_id)
             replies.extend(Reply(*address, _IT_HAS_ENDED) for address in followers)
+            work.followers.append((instance_id, followers))
 
     def _release_after_others(self, work: Pass) -> None:
         """Release a pass that changed nothing. Its answers may rest on batches that are still being written."""
@@ -503,6 +503,8 @@ class Partition:
                     envelope.reply.set_exception(failure)
             elif _is_job_result(envelope.message) and envelope.key is None:
                 self._again.append(envelope)  # nobody else knows the result
+        for instance_id, followers in work.followers:
+            self._completions.follow(instance_id, followers, self._clock.now())
         self._fail(failure)
 
     def _fail(self, error: BaseException) -> None:
