@@ -91,7 +91,7 @@ def _stream(story: Story, seen: Seen) -> Iterator[str]:
         raise ValueError(f"it is {instance.status}: {instance.failure}")
     dead = [value for value, reason in instance.letters if _was_accepted(value, reason)]
     yield from _exactly_once(story, consumed, dead)
-    yield from _in_order(consumed, dead)
+    yield from _in_order(story, consumed, dead)
     yield from _growing(story, consumed)
     yield from _late(story, instance)
 
@@ -135,9 +135,13 @@ def _sent(story: Story) -> tuple[set[Any], set[Any]]:
     return must, may
 
 
-def _in_order(consumed: list[Any], dead: list[Any]) -> Iterator[str]:
-    """Those of one sender, in the order in which he sent them; what is a dead letter came after all that was consumed."""
-    for sender, values in _by_sender([*consumed, *dead]).items():
+def _in_order(story: Story, consumed: list[Any], dead: list[Any]) -> Iterator[str]:
+    """Those of one sender, in the order in which he sent them; what is a dead letter came after all that was consumed.
+
+    What he has had no answer to may be under way for long, and come at any time.
+    """
+    _, lost = _sent(story)
+    for sender, values in _by_sender(value for value in [*consumed, *dead] if value not in lost).items():
         for before, after in pairwise(values):
             if before >= after:
                 yield f"of {sender or 'the client'}, event {after} comes after event {before}"

@@ -20,14 +20,16 @@ _LOST = (HubUnreachableError, HubClosedError, StoreUnavailableError)
 class Connection:
     """Clients of all hubs that serve the store: one, or those of a cluster."""
 
-    def __init__(self, journal: Journal, rng: random.Random) -> None:
+    def __init__(self, journal: Journal, rng: random.Random, timeout: float = 30.0) -> None:
+        """`timeout` is how many seconds a client waits for an answer before it asks somebody else."""
+        self._timeout = timeout
         self._journal = journal
         self._rng = rng
         self._clients: dict[str, bide.Client] = {}
         self._is_up = asyncio.Event()
 
     def up(self, url: str) -> None:
-        self._clients[url] = bide.connect(url)
+        self._clients[url] = bide.connect(url, timeout=self._timeout)
         self._is_up.set()
 
     async def down(self, url: str) -> None:

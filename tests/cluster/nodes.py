@@ -69,13 +69,15 @@ async def die(hub):
         task.cancel()
     await asyncio.gather(*hub._tasks, return_exceptions=True)
     hub._partition._timers.close()
-    hub.store._cluster.members[hub.store._number].listener = _Nobody()
+    hub.store._cluster.members[hub.store._number].listener = Nobody()
     hub.store._is_open = False
     hub._partition = None
     with contextlib.suppress(Exception):
         await hub._jobs.close()
 
 
-class _Nobody:
+class Nobody:
+    """A listener who does not listen."""
+
     def __getattr__(self, name):
         return lambda *_: None

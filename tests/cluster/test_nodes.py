@@ -3,10 +3,10 @@
 import asyncio
 
 import pytest
-from tests.cluster.nodes import Nodes, die
+from tests.cluster.nodes import Nobody, Nodes, die
 
 import bide
-from bide.model.nodes import NodeRole
+from bide.model.nodes import NodeLoad, NodeRole
 from bide.model.partitions import partition_of
 
 app = bide.App()
@@ -27,6 +27,24 @@ async def double(value):
 def parent(context):
     children = [context.call_sub_orchestrator("approval", instance_id=f"child-{n}") for n in range(8)]
     return (yield context.task_all(children))
+
+
+@app.orchestrator
+def mother(context):
+    return (yield context.call_sub_orchestrator("approval", instance_id=context.get_input()))
+
+
+@app.orchestrator
+def relay(context):
+    target = context.get_input()
+    context.send_event(target, "n", 0)
+    yield context.wait_for_external_event("Go")
+    context.send_event(target, "n", 1)
+
+
+@app.orchestrator
+def collect(context):
+    return [(yield context.wait_for_external_event("n")), (yield context.wait_for_external_event("n"))]
 
 
 @pytest.fixture
@@ -73,7 +91,7 @@ async def test_errors_come_back_as_they_are(nodes):
                 await hub.client.wait_for_completion(f"no-{instance_id}")
             with pytest.raises(bide.OrchestratorNotFoundError) as unknown:
                 await hub.client.start_new("aproval", instance_id)
-            assert unknown.value.known == ("approval", "parent")
+            assert unknown.value.known == tuple(sorted(app.orchestrators))
     await one.client.start_new("approval", "x")
     await two.client.terminate("x", "enough")
     for hub in (one, two):
@@ -135,6 +153,22 @@ async def test_what_is_raised_while_nobody_owns_the_instance_is_not_lost(nodes):
     assert one is not two
 
 
+async def test_what_one_instance_sends_another_stays_in_order_when_it_moves(nodes):
+    """From one node to another, while what it had sent before still waits for an owner of the receiver."""
+    one, two, three = await nodes.add(), await nodes.add(), await nodes.add()
+    relay, target = (next(f"i{n}" for n in range(100) if nodes.owner_of(f"i{n}") is owner) for owner in (two, three))
+    await one.client.start_new("collect", target)
+    await die(three)
+    nodes.hubs.remove(three)
+    await two.client.start_new("relay", relay, target)
+    await nodes.remove(two)
+    await one.client.raise_event(relay, "Go")
+    await nodes.settle()
+    assert len(nodes.cluster.inbox) == 2
+    await nodes.advance(20)
+    assert (await one.client.wait_for_completion(target)).output == [0, 1]
+
+
 async def test_a_node_that_was_away_too_long_cannot_write(nodes):
     """Its leases ran out and somebody has its partitions: what it does is refused, sent to the new owner, and done there once."""
     one, two = await nodes.add(), await nodes.add()
@@ -160,6 +194,62 @@ async def test_a_lost_notice_delays_and_loses_nothing(nodes):
     assert not raised.done()
     await nodes.advance(5)
     await raised
+    assert one is not two
+
+
+async def test_a_partition_is_lost_before_the_node_has_taken_notice(nodes):
+    """A child that was to begin there begins at its new owner, and whoever starts an instance there hears no error."""
+    one, two = await nodes.add(), await nodes.add()
+    mine = [f"i{n}" for n in range(100) if nodes.owner_of(f"i{n}") is one]
+    mother, child = mine[0], next(each for each in mine if partition_of(each, 8) != partition_of(mine[0], 8))
+    nodes.cluster.leases[partition_of(child, 8)].expires_at = 0
+    assert await two.store.claim([partition_of(child, 8)], 6_000_000)
+    await two.partition.take_over([partition_of(child, 8)])
+    await one.store.beat(6_000_000, NodeLoad())  # the store knows it now, and the loop does not
+    await one.client.start_new("mother", mother, child)
+    await nodes.settle()
+    await two.client.raise_event(child, "Approval", 1)
+    assert (await asyncio.wait_for(one.client.wait_for_completion(mother), 5)).output == [1, 1]
+
+
+async def test_a_node_that_could_not_start_may_try_again(nodes, monkeypatch):
+    """When the store has failed before the node had its share; nothing of the first try is left."""
+    await nodes.add()
+    hub = bide.Hub(app, nodes.cluster.node(), clock=nodes.clock)
+    working = hub.store.beat
+
+    async def fail_once(*_):
+        monkeypatch.setattr(hub.store, "beat", working)
+        raise bide.StoreUnavailableError("The test wants this to fail.")
+
+    monkeypatch.setattr(hub.store, "beat", fail_once)
+    before = asyncio.all_tasks()
+    with pytest.raises(bide.StoreUnavailableError):
+        await hub.start()
+    assert asyncio.all_tasks() == before
+    await hub.start()
+    nodes.hubs.append(hub)
+    await nodes.settle()
+    assert len(nodes.owned(hub)) == 4
+
+
+async def test_an_answer_that_was_missed_is_not_waited_for(nodes):
+    """The connection on which a node listens was lost: its callers may repeat their requests at once."""
+    one, two = await nodes.add(), await nodes.add()
+    await one.client.start_new("approval", "x")
+    other = nodes.other_than("x")
+    raised = asyncio.create_task(other.client.raise_event("x", "Approval", 1, event_id="e"))
+    while not nodes.cluster.inbox:
+        await asyncio.sleep(0)
+    owner, nodes.cluster.members[other.store._number].listener = nodes.owner_of("x"), Nobody()
+    await nodes.settle()
+    assert not raised.done()
+    nodes.cluster.members[other.store._number].listener = other._cluster
+    other._cluster.on_gap()
+    with pytest.raises(bide.StoreUnavailableError, match="repeat it"):
+        await raised
+    assert (await other.client.raise_event("x", "Approval", 1, event_id="e")).is_duplicate
+    assert (await owner.client.wait_for_completion("x")).output == [1, 1]
     assert one is not two
 
 

@@ -6,6 +6,7 @@ import pytest
 from tests.cluster.nodes import Nodes, die
 
 import bide
+from bide.model.partitions import partition_of
 from bide.runtime import jobs
 
 app = bide.App()
@@ -104,6 +105,75 @@ async def test_a_limit_is_for_all_nodes_together(nodes):
         finish(left)
     status = await asyncio.wait_for(two.client.wait_for_completion("x"), 5)
     assert status.output == [0, 1, 2, 3, 4, 5, 6]
+
+
+async def test_the_instance_of_a_running_activity_is_lost(nodes):
+    """The new owner runs it again, and has its result; those who wait at the old owner hear of the end."""
+    one, two = await nodes.add(), await nodes.add()
+    await one.client.start_new("fan_out", "x", 1)
+    owner, other = nodes.owner_of("x"), nodes.other_than("x")
+    await pause()
+    end = asyncio.create_task(owner.client.wait_for_completion("x"))
+    await pause()
+    partition = partition_of("x", 8)
+    nodes.cluster.leases[partition].expires_at = 0
+    assert await other.store.claim([partition], 6_000_000) == {partition}
+    await other.partition.take_over([partition])
+    await pause()
+    assert (running(owner), running(other)) == (1, 1)
+    await owner._cluster.beat()
+    assert owner.partition.resident("x") is None
+    finish(2)
+    assert (await asyncio.wait_for(end, 5)).output == [0]
+    assert one is not two
+
+
+def fail_once(monkeypatch, store, verb):
+    working = getattr(store, verb)
+
+    async def fail(*_):
+        monkeypatch.setattr(store, verb, working)
+        raise bide.StoreUnavailableError("The test wants this to fail.")
+
+    monkeypatch.setattr(store, verb, fail)
+    return lambda: getattr(store, verb) == working
+
+
+async def test_a_partition_that_cannot_be_given_away_now_is_kept_until_it_can(nodes, monkeypatch):
+    """Nobody else could take it, and it would be nobody's."""
+    one = await nodes.add()
+    await one.client.start_new("fan_out", "v", 2)
+    await pause()
+    has_failed = fail_once(monkeypatch, one.store, "hold_activities")
+    two = await nodes.start()
+    await pause()
+    assert has_failed()
+    for _ in range(4):
+        await nodes.clock_on(3)
+        await pause()
+    assert nodes.owner_of("v") is two
+    finish(2)
+    status = await asyncio.wait_for(one.client.wait_for_completion("v"), 5)
+    assert status.output == [0, 1]
+
+
+async def test_what_a_partition_holds_is_read_although_the_store_failed_when_it_was_taken(nodes, monkeypatch):
+    """Else activities that its last owner was running would never be run again."""
+    one, two = await nodes.add(), await nodes.add()
+    await one.client.start_new("fan_out", "x", 1)
+    owner, other = nodes.owner_of("x"), nodes.other_than("x")
+    await pause()
+    await die(owner)
+    nodes.hubs.remove(owner)
+    gates.clear()
+    has_failed = fail_once(monkeypatch, other.store, "active")
+    for _ in range(4):
+        await nodes.clock_on(3)
+        await pause()
+    assert has_failed()
+    finish(1)
+    assert (await asyncio.wait_for(other.client.wait_for_completion("x"), 5)).output == [0]
+    assert one is not two
 
 
 async def test_an_activity_goes_on_while_its_instance_moves(nodes):

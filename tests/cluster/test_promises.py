@@ -40,7 +40,7 @@ def tally(context):
         context.set_state((context.get_state() or 0) + context.get_input())
 
 
-ACTIONS = st.sampled_from(["add", "remove", "die", "stall", "fail", "deafen", "rest", "rest", "advance"])
+ACTIONS = st.sampled_from(["add", "remove", "die", "stall", "fail", "lose", "deafen", "rest", "rest", "advance"])
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -148,6 +148,10 @@ async def fail(nodes, rng):
     rng.choice(nodes.hubs).store.fail_next(rng.randrange(1, 3))
 
 
+async def lose(nodes, rng):
+    rng.choice(nodes.hubs).store.lose_answers(rng.randrange(1, 3))
+
+
 async def deafen(nodes, rng):
     nodes.cluster.deafness = rng.randrange(1, 5)
 
@@ -167,6 +171,7 @@ ACTS = {
     "die": kill,
     "stall": stall,
     "fail": fail,
+    "lose": lose,
     "deafen": deafen,
     "rest": rest,
     "advance": advance,

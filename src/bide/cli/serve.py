@@ -229,9 +229,27 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     try:
         import uvloop  # noqa: PLC0415  (not there on every platform)
     except ImportError:
-        asyncio.run(main)
+        asyncio.run(_stoppable(main))
     else:
-        uvloop.run(main)
+        uvloop.run(_stoppable(main))
+
+
+async def _stoppable(main: Coroutine[Any, Any, None]) -> None:
+    """Let SIGTERM stop in order what has not come to serving yet: a hub that has started gives back what it owns."""
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        running.cancel()
+
+    running = asyncio.ensure_future(main)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)  # until the server sets its own
+    try:
+        await running
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
 
 
 def _supervise(app: Path) -> int:

@@ -1,7 +1,8 @@
 """`bide serve --workers N`: several processes behind one port, as nodes of one hub.
 
 The first process opens the port, and starts the others, which run the same command with the open socket: whichever is free
-takes a connection. A worker that dies is started anew; those that it leaves are served by the others meanwhile.
+takes a connection. A worker that dies is started anew; those that it leaves are served by the others meanwhile. When the
+first process dies, all end: nobody would stop them, and they would keep the port.
 """
 
 import logging
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 from bide.cli.exits import Exit
@@ -19,6 +21,8 @@ _log = logging.getLogger("bide.workers")
 
 _SOCKET_MARK = "BIDE_WORKER_SOCKET"
 _NUMBER_MARK = "BIDE_WORKER_NUMBER"
+_LIFELINE_MARK = "BIDE_WORKER_LIFELINE"
+"""A pipe that only the first process could write to: it is at its end when that process is."""
 _SHORTEST_LIFE = 5.0
 """Seconds; a worker that ends sooner will not do better the next time, so there is a pause before it."""
 _EVERY = 0.2
@@ -30,8 +34,15 @@ def is_worker() -> bool:
 
 
 def inherited_listener() -> socket.socket:
-    """Take over, in a worker and once, the socket that the first process has opened."""
+    """Take over, in a worker and once, the socket that the first process has opened; and end when it ends."""
+    threading.Thread(target=_end_after, args=[int(os.environ[_LIFELINE_MARK])], daemon=True).start()
     return socket.socket(fileno=int(os.environ[_SOCKET_MARK]))
+
+
+def _end_after(lifeline: int) -> None:
+    os.read(lifeline, 1)
+    _log.warning("the first process is gone, so this one ends")
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def name_of(node: str | None) -> str | None:
@@ -60,7 +71,8 @@ def supervise(listener: socket.socket, workers: int) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: is_over.append(received))
     os.set_inheritable(listener.fileno(), True)  # noqa: FBT003  (the standard library's)
-    running = [_Worker(number, listener) for number in range(workers)]
+    lifeline, _ = os.pipe()
+    running = [_Worker(number, listener, lifeline) for number in range(workers)]
     while not is_over:
         time.sleep(_EVERY)
         for worker in running:
@@ -74,18 +86,21 @@ def supervise(listener: socket.socket, workers: int) -> int:
 class _Worker:
     """A process, and the one that comes after it."""
 
-    def __init__(self, number: int, listener: socket.socket) -> None:
+    def __init__(self, number: int, listener: socket.socket, lifeline: int) -> None:
         self._number = number
         self._listener = listener
+        self._lifeline = lifeline
         self._start()
 
     def _start(self) -> None:
-        socket_number = self._listener.fileno()
+        inherited = {_SOCKET_MARK: self._listener.fileno(), _LIFELINE_MARK: self._lifeline}
         self._since = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bide", *sys.argv[1:]],
-            env={**os.environ, _SOCKET_MARK: str(socket_number), _NUMBER_MARK: str(self._number)},
-            pass_fds=[socket_number],
+            env=dict(
+                os.environ, **{name: str(each) for name, each in inherited.items()}, **{_NUMBER_MARK: str(self._number)}
+            ),
+            pass_fds=list(inherited.values()),
             start_new_session=True,  # Ctrl-C is for the first process to pass on
         )
 

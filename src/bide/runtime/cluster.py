@@ -181,7 +181,7 @@ class Cluster:
         self._changed.set()
 
     def on_gap(self) -> None:
-        self._routes.ask_again(None)
+        self._routes.give_up()  # their answers may be what was missed
         self._partition.look_for_mail()
         self._offered.set()
         self._changed.set()

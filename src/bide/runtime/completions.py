@@ -44,6 +44,8 @@ class Completions:
         return future
 
     def forget(self, instance_id: str, future: "asyncio.Future[Ended]") -> None:
+        if future.done() and not future.cancelled():
+            future.exception()  # seen: whoever waited may have failed before it came
         waiting = self._waiting.get(instance_id, [])
         if future in waiting:
             waiting.remove(future)

@@ -31,6 +31,7 @@ from bide.runtime.retention import Retention
 from bide.runtime.routes import Routes
 from bide.store import Store, open_store
 from bide.store.cluster import SharedStore, is_shared
+from bide.store.urls import hide_password
 
 DEFAULT_MAX_PAYLOAD_BYTES = 1 << 20
 DEFAULT_MAX_RESIDENT = 10_000
@@ -63,7 +64,7 @@ class Engine:
         self.app = app
         self.name = name
         self.store = open_store(store) if isinstance(store, str) else store
-        self.location = store if isinstance(store, str) else type(store).__name__
+        self.location = hide_password(store) if isinstance(store, str) else type(store).__name__
         self._clock = clock if clock is not None else SystemClock()
         self.max_payload_bytes = max_payload_bytes
         self._max_resident = max_resident
@@ -118,10 +119,23 @@ class Engine:
         try:
             await self._start()
         except BaseException:
+            await self._give_up()
             restore_interpreter()
             await self.store.close()
             raise
         return self
+
+    async def _give_up(self) -> None:
+        """End what a start had begun that came to nothing."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._jobs is not None:
+            await self._jobs.close()
+        if self._processes is not None:
+            await self._processes.close()
+        self._tasks = []
+        self._partition = self._client = self._cluster = None
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -193,7 +193,7 @@ class Partition:
     # Partitions come and go
 
     async def take_over(self, partitions: Collection[int]) -> None:
-        """Handle the instances of these partitions, which the store holds, from now on. Raises `StoreError`."""
+        """Handle the instances of these partitions, which the store holds, from now on."""
         routes = self._routes
         assert routes is not None
 
@@ -201,12 +201,18 @@ class Partition:
             routes.owned.update(partitions)
             self._timers.forget()
             self._completions.drop(lambda each: routes.partition_of(each) in partitions)  # it may have ended elsewhere
-            await self._recover()
+            try:
+                await self._recover()
+            except StoreError as error:
+                self._fail(error)  # they are ours, and what they hold must be read
 
         await self._between_passes(order)
 
     async def hand_over(self, partitions: Collection[int]) -> None:
-        """Handle the instances of these partitions no more: all that was begun is stored when this returns."""
+        """Handle the instances of these partitions no more: all that was begun is stored when this returns.
+
+        Raises `StoreError`; then nothing has changed.
+        """
         await self._between_passes(lambda: self._let_go(partitions))
 
     async def _between_passes(self, order: Callable[[], Awaitable[None]]) -> None:
@@ -233,9 +239,10 @@ class Partition:
 
     async def _let_go(self, partitions: Collection[int]) -> None:
         assert self._routes is not None
-        self._routes.owned.difference_update(partitions)
+        routes = self._routes
         if self.offers is not None:
-            await self.offers.hold(self._residents, self._is_elsewhere)
+            await self.offers.hold(self._residents, lambda each: routes.partition_of(each) in partitions)
+        routes.owned.difference_update(partitions)
         self._residents.drop(self._is_elsewhere)
         self.inbox.forget(each for each in self._internal if self._is_elsewhere(each.message.instance_id))
         ours = [each for each in self._internal if not self._is_elsewhere(each.message.instance_id)]
@@ -316,6 +323,7 @@ class Partition:
                 envelopes = [] if self._is_closing else self._ours(self._take_internal(max(room, 0), work), work)
             self._store_leftovers(work)
             self._commit(work)
+            self._residents.release()
         except Exception as error:  # noqa: BLE001  (callers must be told, whatever it is)
             if not isinstance(error, StoreError):
                 self._set_aside(error, work)

@@ -24,8 +24,9 @@ from bide.store.base import Loaded, Store
 class Residents:
     """Orchestrations and entities in memory, the least recently used first.
 
-    An instance with commits under way is pinned: what it has become is not in the store yet. `unusable` are those at
-    which the engine itself failed, with the error for those who ask for them.
+    An instance with commits under way is pinned: what it has become is not in the store yet. Nor does one go that a pass wants,
+    which may wait for the store while commits end. `unusable` are those at which the engine itself failed, with the error
+    for those who ask for them.
     """
 
     def __init__(self, app: App, store: Store, *, limit: int, is_running: Callable[[str, str, int], bool]) -> None:
@@ -36,6 +37,7 @@ class Residents:
         self._is_running = is_running
         self._instances: OrderedDict[str, Resident] = OrderedDict()
         self._pinned: dict[str, int] = {}
+        self._wanted: set[str] = set()
         self.unusable: dict[str, BideError] = {}
         self.at_work_on: str | None = None
         """The instance that is being loaded, or told a message, just now."""
@@ -64,6 +66,7 @@ class Residents:
             instance.close()
         self._instances.clear()
         self._pinned.clear()
+        self._wanted.clear()
 
     # Who may go
 
@@ -79,9 +82,21 @@ class Residents:
                 self._pinned[instance_id] = left
                 continue
             self._pinned.pop(instance_id, None)
-            instance = self._instances.get(instance_id)
-            if instance is not None and instance.has_ended and not instance.is_open:
-                del self._instances[instance_id]
+            self._drop_ended(instance_id)
+
+    def release(self) -> None:
+        """The pass for which they were loaded has told them its messages."""
+        wanted, self._wanted = self._wanted, set()
+        for instance_id in wanted:
+            self._drop_ended(instance_id)
+
+    def _drop_ended(self, instance_id: str) -> None:
+        instance = self._instances.get(instance_id)
+        if instance is not None and instance.has_ended and not instance.is_open and self._may_go(instance_id):
+            del self._instances[instance_id]
+
+    def _may_go(self, instance_id: str) -> bool:
+        return instance_id not in self._pinned and instance_id not in self._wanted
 
     def is_pinned(self, instance_id: str) -> bool:
         return instance_id in self._pinned
@@ -94,8 +109,8 @@ class Residents:
             del self.unusable[instance_id]
 
     def evict(self, instance_id: str) -> bool:
-        """Drop an instance, unless it is pinned. Nothing changes but time."""
-        if instance_id in self._pinned or instance_id not in self._instances:
+        """Drop an instance, unless it is pinned or wanted. Nothing changes but time."""
+        if instance_id not in self._instances or not self._may_go(instance_id):
             return False
         self._instances.pop(instance_id).close()
         return True
@@ -103,14 +118,18 @@ class Residents:
     def evict_surplus(self) -> None:
         surplus = len(self._instances) - self._limit
         if surplus > 0:
-            oldest = (key for key in self._instances if key not in self._pinned)
+            oldest = (key for key in self._instances if self._may_go(key))
             for instance_id in list(islice(oldest, surplus)):  # not all of them: this runs after each commit
                 self.evict(instance_id)
 
     # How they come in
 
     async def load(self, envelopes: list[Envelope], work: Pass) -> None:
-        """Bring in the cold instances among the targets, and what else must be read from the store."""
+        """Bring in the cold instances among the targets, and what else must be read from the store.
+
+        They stay until `release`.
+        """
+        self._wanted.update(envelope.message.instance_id for envelope in envelopes)
         cold = set[str]()
         for envelope in envelopes:
             message = envelope.message

@@ -76,10 +76,10 @@ class Routes:
         except BideError as error:
             asked.reply.set_exception(error)
 
-    def ask_again(self, partitions: Collection[int] | None) -> None:
-        """Let those who wait for the end of an instance in `partitions` (None: in any) ask its owner anew."""
+    def ask_again(self, partitions: Collection[int]) -> None:
+        """Let those who wait for the end of an instance in `partitions` ask its owner anew."""
         for asked in list(self._asked.values()):
-            is_meant = partitions is None or self.partition_of(asked.message.instance_id) in partitions
+            is_meant = self.partition_of(asked.message.instance_id) in partitions
             if type(asked.message) is AwaitEnd and is_meant:
                 asked.fail("Its owner has changed.")
 

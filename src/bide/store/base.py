@@ -186,7 +186,10 @@ class Store(QueueStore, SettingStore, Protocol):
     # What the owning partition calls
 
     def new_iid(self, instance_id: str) -> int:
-        """An iid for a new instance of this id, higher than all that were given out before, also to instances purged since."""
+        """An iid for a new instance of this id, higher than all that were given out before, also to instances purged since.
+
+        Raises `LeaseLostError` where several share the store, and its partition is not held (any more).
+        """
         ...
 
     async def load(self, instance_ids: Sequence[str]) -> list[Loaded]:
@@ -215,7 +218,10 @@ class Store(QueueStore, SettingStore, Protocol):
         ...
 
     async def inbox(self, limit: int | None = None) -> list[tuple[int, bytes]]:
-        """Messages that were added and not removed, by key; the first `limit` of them."""
+        """Messages that were added and not removed, in the order in which they were added, those of one batch by key.
+
+        The first `limit` of them.
+        """
         ...
 
     # Queries

@@ -73,8 +73,8 @@ class SharedStore(Store, Protocol):
     async def beat(self, ttl: int, load: NodeLoad) -> ClusterState:
         """Say that this node lives: extend its membership, its leases and its claims of activities by `ttl` from now.
 
-        One transaction. A lease that has run out is extended too, as long as nobody else has claimed the partition;
-        those that somebody has are no longer in `held` afterwards.
+        One transaction, before the state is read. A lease that has run out is extended too, as long as nobody else has claimed
+        the partition; those that somebody has are no longer in `held` afterwards.
         """
         ...
 
@@ -110,7 +110,8 @@ class SharedStore(Store, Protocol):
     async def hold_activities(self, activities: Collection[OfferedActivity], ttl: int) -> None:
         """Note that this node is running these: whoever claims their partition must not start them again.
 
-        As if they had been offered, and claimed by this node. Those that are noted already are left as they are.
+        As if they had been offered, and claimed by this node. Those that are noted already are left as they are. Raises
+        `LeaseLostError` when somebody has claimed one of their partitions already.
         """
         ...
 

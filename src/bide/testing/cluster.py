@@ -1,14 +1,15 @@
 """A store in memory that several hubs of one test share, as nodes of a cluster."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bide.errors import LeaseLostError, StoreUnavailableError
+from bide.errors import BideError, LeaseLostError, StoreUnavailableError
 from bide.model.clock import Clock
-from bide.model.commit import ActivityKey, Batch, OfferedActivity, Reply
+from bide.model.commit import ActivityKey, Batch, OfferedActivity, Reply, Turn
 from bide.model.nodes import ClusterState, Lease, Node, NodeLoad, NodeRole
 from bide.model.partitions import make_iid, partition_of, partition_of_iid
 from bide.store import MemoryStore
@@ -94,8 +95,17 @@ def _pass_on(reply: Reply, listener: Listener) -> None:
     listener.on_reply(reply.request, reply.data)
 
 
+async def _take_a_while() -> None:
+    """As a server does: the caller's other tasks run meanwhile."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 class MemoryNode(_Base):
-    """A `SharedStore`, and one node's view of it. `fail_next` refuses commits, as a lost connection would."""
+    """A `SharedStore`, and one node's view of it. Verbs take a while, as a server does.
+
+    `fail_next` refuses commits, and `lose_answers` their answers.
+    """
 
     is_shared = True
 
@@ -106,7 +116,11 @@ class MemoryNode(_Base):
         self._epochs: dict[int, int] = {}
         self._counters: dict[int, int] = {}
         self._failures = 0
+        self._answers_lost = 0
         self._is_open = False
+        self._batches: deque[tuple[Batch, asyncio.Future[None]]] = deque()
+        self._writer: asyncio.Task[None] | None = None
+        self._error: BideError | None = None  # a failure that the callers have not been told yet
 
     if not TYPE_CHECKING:
 
@@ -125,11 +139,17 @@ class MemoryNode(_Base):
         """Refuse the next so many commits."""
         self._failures = commits
 
+    def lose_answers(self, commits: int) -> None:
+        """Write the next so many commits, and fail all the same, as when a connection is lost before the answer."""
+        self._answers_lost = commits
+
     async def open(self) -> None:
         await self._store.open()
         self._is_open = True
 
     async def close(self) -> None:
+        if self._writer is not None:
+            await self._writer
         await self.leave()
         self._is_open = False
 
@@ -143,6 +163,7 @@ class MemoryNode(_Base):
     # What is about the partitions that it holds
 
     async def load(self, instance_ids: Sequence[str]) -> list[Loaded]:
+        await _take_a_while()
         return [self._with_offered(loaded) for loaded in await self._store.load(instance_ids)]
 
     def _with_offered(self, loaded: Loaded) -> Loaded:
@@ -154,33 +175,73 @@ class MemoryNode(_Base):
         )
         return Loaded(row, loaded.turns, offered)
 
+    async def seen_event_ids(self, pairs: Sequence[tuple[int, str]]) -> set[tuple[int, str]]:
+        await _take_a_while()
+        return await self._store.seen_event_ids(pairs)
+
+    async def turns(self, instance_id: str) -> list[Turn]:
+        await _take_a_while()
+        return await self._store.turns(instance_id)
+
     async def due(self, now: int, limit: int) -> Due:
+        await _take_a_while()
         due = await self._store.due(now, 1_000_000)
         ours = [each for each in due.instance_ids if partition_of(each, self.partitions) in self._epochs]
         return Due(ours[:limit], due.next_at)
 
     async def active(self, after_iid: int, limit: int) -> list[tuple[int, str]]:
+        await _take_a_while()
         rows = await self._store.active(after_iid, 1_000_000)
         return [row for row in rows if partition_of_iid(row[0]) in self._epochs][:limit]
 
     async def inbox(self, limit: int | None = None) -> list[tuple[int, bytes]]:
-        rows = sorted(
-            (key, data) for (partition, key), data in self._cluster.inbox.items() if partition in self._epochs
-        )
-        return rows[:limit]
+        await _take_a_while()
+        inbox = self._cluster.inbox.items()
+        return [(key, data) for (partition, key), data in inbox if partition in self._epochs][:limit]
 
     # Commits
 
     def commit(self, batch: Batch) -> Awaitable[None]:
+        """Write it a little later, in order; what was submitted before a failure was known fails too."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        try:
-            self._check(batch)
-        except (LeaseLostError, StoreUnavailableError) as error:
-            done.set_exception(error)
+        if self._error is not None:
+            done.set_exception(self._error)
             return done
-        self._write(batch)
-        done.set_result(None)
+        self._batches.append((batch, done))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write_all())
         return done
+
+    async def _write_all(self) -> None:
+        while self._batches:
+            await _take_a_while()
+            batch, done = self._batches.popleft()
+            try:
+                self._check(batch)
+                self._write(batch)
+                self._lose_answer()
+            except (LeaseLostError, StoreUnavailableError) as error:
+                self._refuse([done, *(other for _, other in self._batches)], error)
+                self._batches.clear()
+            else:
+                if not done.done():
+                    done.set_result(None)
+        self._writer = None
+
+    def _refuse(self, futures: "list[asyncio.Future[None]]", error: BideError) -> None:
+        self._error = error
+        for future in futures:
+            if not future.done():
+                future.set_exception(error)
+        asyncio.get_running_loop().call_soon(self._mend)  # runs after their callbacks
+
+    def _mend(self) -> None:
+        self._error = None
+
+    def _lose_answer(self) -> None:
+        if self._answers_lost > 0:
+            self._answers_lost -= 1
+            raise StoreUnavailableError("The test wants this commit's answer to be lost.")
 
     def _check(self, batch: Batch) -> None:
         if not self._is_open:

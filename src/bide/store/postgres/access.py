@@ -68,7 +68,7 @@ class Access:
     async def _open_pool(self) -> "asyncpg.Pool[Any]":
         pool: asyncpg.Pool[Any] = await asyncpg.create_pool(
             self.options.dsn,
-            min_size=1,
+            min_size=0,  # to keep one, the driver would try by itself while the server is away, with a traceback in the log
             max_size=self.options.pool,
             init=self._init,
             reset=_keep,

@@ -47,13 +47,9 @@ class PostgresActivities(Membership):
         tenures = self._leases.of(sorted({partition_of_iid(each.key.iid) for each in activities}))
         held = [each.partition for each in tenures], [each.epoch for each in tenures]
         columns = [list(column) for column in zip(*map(offered, activities), strict=True)]
-
-        async def hold(connection: Connection) -> None:
-            if len(await connection.fetch(SQL["lock_leases"], *held, node)) < len(tenures):
-                raise self._leases.lost("another node has claimed a partition of this one")
-            await connection.execute(SQL["hold_activities"], node, ttl, *columns)
-
-        await self._transaction(hold)
+        [(count,)] = await self._fetch(SQL["hold_activities"], node, ttl, *held, *columns)
+        if count < len(tenures):
+            raise self._leases.lost("another node has claimed a partition of this one")
 
 
 async def _rooms(connection: Connection, limits: Mapping[str, int]) -> dict[str, int]:

@@ -121,7 +121,7 @@ dead_letters AS (
 -- part: posted
 posted AS (
     INSERT INTO inbox (partition, key, data)
-    SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bytea[])
+    SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bytea[]) AS message (partition, key, data) ORDER BY key
     ON CONFLICT (partition, key) DO UPDATE SET data = excluded.data
 )
 

@@ -1,8 +1,9 @@
 -- Nodes, leases, and activities that any node may claim. `:now` is the server's clock, and not the time at which the transaction began: it may
 -- have waited for a lock.
 --
--- A statement that changes rows of `partitions` locks them in order first, as commits do: so that two never wait for each other. A claim
--- of an activity counts as long as its node counts as alive.
+-- A statement that changes rows of `partitions` locks them in order first, as commits do: so that two never wait for each other. It is a
+-- transaction of its own: a node that is cut off or stands still between two statements must not leave locks behind, for which those
+-- would wait who are to take over. A claim of an activity counts as long as its node counts as alive.
 
 -- name: join
 INSERT INTO nodes (name, role, joined_at, seen_at, expires_at, load) VALUES ($1, $2, :now, :now, :now + $3::bigint, '{}')
@@ -32,9 +33,10 @@ WITH mine AS (
 UPDATE partitions AS p SET epoch = p.epoch + 1 FROM mine WHERE p.partition = mine.partition RETURNING p.partition, p.epoch
 
 -- name: claim
+-- What somebody has locked is left for the next time: his connection may have died in the middle of a transaction.
 WITH free AS (
     SELECT partition FROM partitions WHERE partition = ANY($1::integer[]) AND (node IS NULL OR expires_at <= :now)
-    ORDER BY partition FOR UPDATE
+    ORDER BY partition FOR UPDATE SKIP LOCKED
 )
 UPDATE partitions AS p SET epoch = p.epoch + 1, node = $2::bigint, expires_at = :now + $3::bigint
 FROM free WHERE p.partition = free.partition RETURNING p.partition, p.epoch
@@ -114,19 +116,24 @@ WHERE a.partition = o.partition AND a.iid = o.iid AND a.execution_id = o.executi
     AND coalesce(a.claimed_by, -1) = -1 -- IS NULL, said so that no index of all that are free is used for each of these
 RETURNING a.offered_at, a.iid, a.execution_id, a.task_id, a.instance_id, a.name, a.data
 
--- name: lock_leases
-SELECT p.partition FROM unnest($1::integer[], $2::bigint[]) AS held (partition, epoch)
-JOIN partitions AS p ON p.partition = held.partition AND p.epoch = held.epoch AND p.node = $3::bigint
-ORDER BY p.partition FOR SHARE OF p
-
 -- name: hold_activities
-WITH alive AS (
-    UPDATE nodes SET expires_at = greatest(expires_at, :now + $2::bigint) WHERE number = $1::bigint RETURNING number
+-- Nothing, unless all these partitions are held; how many are.
+WITH fence AS (
+    SELECT p.partition FROM unnest($3::integer[], $4::bigint[]) AS held (partition, epoch)
+    JOIN partitions AS p ON p.partition = held.partition AND p.epoch = held.epoch AND p.node = $1::bigint
+    ORDER BY p.partition FOR SHARE OF p
+),
+alive AS (
+    UPDATE nodes SET expires_at = greatest(expires_at, :now + $2::bigint)
+    WHERE number = $1::bigint AND (SELECT count(*) FROM fence) = cardinality($3::integer[]) RETURNING number
+),
+noted AS (
+    INSERT INTO activities (partition, iid, execution_id, task_id, instance_id, name, data, offered_at, claimed_by)
+    SELECT h.*, :now, alive.number
+    FROM alive, unnest($5::integer[], $6::bigint[], $7::text[], $8::bigint[], $9::text[], $10::text[], $11::bytea[]) AS h
+    ON CONFLICT DO NOTHING
 )
-INSERT INTO activities (partition, iid, execution_id, task_id, instance_id, name, data, offered_at, claimed_by)
-SELECT h.*, :now, alive.number
-FROM alive, unnest($3::integer[], $4::bigint[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::bytea[]) AS h
-ON CONFLICT DO NOTHING
+SELECT count(*) FROM fence
 
 -- name: take_replies
 DELETE FROM replies WHERE node = $1 RETURNING number, request, data

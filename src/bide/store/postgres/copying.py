@@ -119,7 +119,7 @@ class PostgresSource(_Schema):
             yield [dead_letter_of(row) for row in rows]
 
     async def messages(self) -> list[bytes]:
-        return [data for (data,) in await self._fetch("SELECT data FROM inbox ORDER BY key, partition")]
+        return [data for (data,) in await self._fetch("SELECT data FROM inbox ORDER BY place")]
 
     async def queue_messages(self) -> AsyncIterator[list[QueueMessage]]:
         after = 0

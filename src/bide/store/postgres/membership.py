@@ -11,7 +11,6 @@ from bide.model.nodes import ClusterState, Lease, Node, NodeLoad, NodeRole
 from bide.store.cluster import Listener
 from bide.store.postgres.access import Access
 from bide.store.postgres.channels import Replies
-from bide.store.postgres.connection import Connection
 from bide.store.postgres.statements import SQL
 
 _log = logging.getLogger("bide.store")
@@ -98,14 +97,12 @@ class Membership(Access):
             mine = self.held
             self._leases.end(mine)
             self._leases.node = None
-
-            async def leave(connection: Connection) -> None:
-                await connection.execute(SQL["release"], list(mine), node)
-                await connection.execute(SQL["give_back"], node)
-                await connection.execute(SQL["leave"], node)
-                await connection.execute(SQL["notify"], [self._channels.nodes, self._channels.activities])
-
-            await self._transaction(leave)
+            await self._fetch(
+                SQL["release"], range(self._partitions), node
+            )  # also what a claim took that was broken off
+            await self._fetch(SQL["give_back"], node)
+            await self._fetch(SQL["leave"], node)
+            await self._fetch(SQL["notify"], [self._channels.nodes, self._channels.activities])
         await self._ignore(mine)
         await self._to_notices().unlisten([self._channels.nodes, self._channels.activities, self._channels.node(node)])
         self._listener = None

@@ -16,7 +16,12 @@ from bide.store.postgres.connection import Connection, connect, driver_errors
 from bide.store.postgres.options import Options, parse_url
 
 _COMPATIBLE = re.compile(r"-- compatible: (\d+)")
-_RACES = (asyncpg.UniqueViolationError, asyncpg.DuplicateSchemaError, asyncpg.DuplicateTableError)
+_RACES = (
+    asyncpg.UniqueViolationError,
+    asyncpg.DuplicateSchemaError,
+    asyncpg.DuplicateTableError,
+    asyncpg.DuplicateObjectError,  # the table's row type
+)
 """What IF NOT EXISTS may raise when somebody else creates the same thing at the same time."""
 _TRIES = 5
 _TABLE = """

@@ -104,7 +104,7 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
         return [tuple(row) for row in await self._own(_ACTIVE, list(self.held), after_iid, limit)]
 
     async def inbox(self, limit: int | None = None) -> list[tuple[int, bytes]]:
-        sql = "SELECT key, data FROM inbox WHERE partition = ANY($1::integer[]) ORDER BY key LIMIT $2"
+        sql = "SELECT key, data FROM inbox WHERE partition = ANY($1::integer[]) ORDER BY place LIMIT $2"
         return [tuple(row) for row in await self._own(sql, list(self.held), limit)]
 
     async def _own(self, sql: str, *values: Any) -> list[Any]:
