@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from tests.cluster.nodes import Nodes
+from tests.cluster.nodes import Nodes, die
 
 import bide
 from bide.model.partitions import partition_of
@@ -98,3 +98,24 @@ async def test_an_end_that_is_written_at_the_second_try_is_told_elsewhere(nodes)
     await one.client.raise_event(instance_id, "Approval", 1, event_id="e")
     await nodes.settle()
     assert (await asyncio.wait_for(end, 5)).output == 1
+
+
+async def test_requests_to_a_node_that_does_not_answer_are_refused_when_there_are_too_many(nodes):
+    """Those who only wait for an end do not count; and what was accepted is done when somebody owns the instance."""
+    one, two = await nodes.add(), await nodes.add(max_backlog=20)
+    instance_id = instance_at(nodes, one)
+    await one.client.start_new("approval", instance_id)
+    await nodes.settle()
+    await die(nodes.hubs.pop(0))
+    ends = [asyncio.create_task(two.client.wait_for_completion(instance_id)) for _ in range(30)]
+    await nodes.settle()
+    raises = []
+    for number in range(60):
+        raises.append(asyncio.create_task(two.client.raise_event(instance_id, "Approval", number)))
+        await nodes.settle()
+    refused = [each for each in raises if each.done() and isinstance(each.exception(), bide.HubBusyError)]
+    assert len(refused) == 40
+    await nodes.advance(15)
+    assert (await asyncio.wait_for(asyncio.gather(*ends), 5))[0].output == 0
+    await asyncio.wait_for(asyncio.gather(*raises, return_exceptions=True), 5)
+    assert (await two.client.start_new("approval")) != instance_id

@@ -118,17 +118,22 @@ class Partition:
     def ask(self, message: AnyMessage) -> "asyncio.Future[Any]":
         """Deliver a message; the answer comes when what it did is durable.
 
-        Refused with `HubBusyError` when too many wait: under more load than the store can take, memory must not grow.
+        Refused with `HubBusyError` when too many wait, here or for other nodes: under more load than the store can take, memory
+        must not grow.
         """
         reply = asyncio.get_running_loop().create_future()
         if self._is_closing:
             reply.set_exception(HubClosedError("The hub is closed."))
-        elif len(self._mailbox) >= self._max_backlog:
+        elif self._requests >= self._max_backlog and type(message) is not AwaitEnd:
             text = f"{self._max_backlog:,} requests wait for the hub already; try again a little later."
             reply.set_exception(HubBusyError(text))
         else:
             self._enqueue(Envelope(message, reply))
         return reply
+
+    @property
+    def _requests(self) -> int:
+        return len(self._mailbox) + (self._routes.requests if self._routes is not None else 0)
 
     def resident(self, instance_id: str) -> Resident | None:
         """Return the instance if it is in memory."""
