@@ -344,7 +344,9 @@ class Partition:
         for envelope in envelopes:
             if self._routes.is_ours(envelope.message.instance_id):
                 ours.append(envelope)
-            elif type(envelope.message) is not TimersDue:
+            elif type(envelope.message) is TimersDue:
+                self._timers.handled([envelope.message.instance_id])  # its next owner tells it
+            else:
                 self._routes.forward(envelope, self.inbox, work)
         return ours
 
