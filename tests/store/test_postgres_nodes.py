@@ -1,5 +1,7 @@
 """What nodes on PostgreSQL must not do to each other, nor show."""
 
+import asyncio
+
 import asyncpg
 
 import bide
@@ -69,3 +71,18 @@ async def test_messages_are_read_in_the_order_in_which_they_came(postgres, schem
         assert [key >> 40 for key, _ in await store.inbox(2)] == [2, 1]
     finally:
         await store.close()
+
+
+async def test_an_answer_may_be_longer_than_a_notice(postgres, schema):
+    """An error with all that belongs to it, in words of several bytes: it comes in parts."""
+    app = bide.App()
+    for number in range(500):
+        app.orchestrator(name=f"größer-als-eine-Nachricht-{number}")(lambda _: None)
+    url = postgres.url(schema, partitions=2)
+    async with bide.Hub(app, url) as one, bide.Hub(app, url) as two:
+        raised = [
+            await asyncio.gather(hub.client.start_new("größer", f"i{number}"), return_exceptions=True)
+            for hub in (one, two)
+            for number in range(4)
+        ]
+        assert {len(error.known) for (error,) in raised} == {500}

@@ -7,19 +7,13 @@ import msgspec
 from bide import errors
 from bide.errors import BideError, RemoteError
 
-_LONGEST = 7000
-"""Bytes; a notice of PostgreSQL carries less than 8,000."""
-
 
 def encode_answer(answer: Any) -> str:
-    """Write an answer as JSON. What is too long for a notice loses its attributes, and the end of its message."""
-    if not isinstance(answer, BideError):
-        return msgspec.json.encode({"value": answer}).decode()
-    error: dict[str, Any] = {"error": type(answer).__name__, "message": str(answer), "attributes": vars(answer)}
-    text = msgspec.json.encode(error)
-    if len(text) > _LONGEST:
-        text = msgspec.json.encode({**error, "message": str(answer)[: _LONGEST // 8], "attributes": {}})
-    return text.decode()
+    """Write an answer as JSON."""
+    if isinstance(answer, BideError):
+        error = {"error": type(answer).__name__, "message": str(answer), "attributes": vars(answer)}
+        return msgspec.json.encode(error).decode()
+    return msgspec.json.encode({"value": answer}).decode()
 
 
 def decode_answer(data: str) -> Any:

@@ -12,6 +12,7 @@ import logging
 from bide.errors import StoreError
 from bide.model.clock import SECOND, Clock
 from bide.model.nodes import ClusterState, NodeLoad, NodeRole
+from bide.runtime.completions import PATIENCE
 from bide.runtime.jobs import JobRunner
 from bide.runtime.offers import Offers
 from bide.runtime.partition import Partition
@@ -21,8 +22,6 @@ from bide.store.cluster import SharedStore
 _log = logging.getLogger("bide.cluster")
 
 _BEATS_PER_LEASE = 3
-_PATIENCE = 30 * SECOND
-"""After which a request to another node is answered with an error, or a wait for an end is looked at again."""
 
 
 class Cluster:
@@ -107,7 +106,7 @@ class Cluster:
         if new:
             await self._partition.take_over(new)
             _log.info("owns partitions %s now", sorted(self._routes.owned))
-        self._routes.give_up(_PATIENCE)
+        self._routes.give_up(PATIENCE)
 
     async def close(self) -> None:
         """Leave; what this node owned is free at once."""

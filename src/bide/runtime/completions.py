@@ -1,12 +1,17 @@
 """Who waits for which instance to end."""
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from bide.errors import HubClosedError, InstanceNotFoundError
+from bide.model.clock import SECOND
 from bide.model.instance import InstanceRow
+
+PATIENCE = 30 * SECOND
+"""How long a node waits for another's answer. Then it asks again, if it still wants to know when an instance has ended."""
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -30,7 +35,8 @@ class Completions:
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[asyncio.Future[Ended]]] = {}
-        self._followers: dict[str, list[Address]] = {}
+        self._followers: dict[str, set[Address]] = {}
+        self._followed: deque[tuple[int, str, Address]] = deque()
 
     def register(self, instance_id: str) -> "asyncio.Future[Ended]":
         future = asyncio.get_running_loop().create_future()
@@ -64,12 +70,22 @@ class Completions:
 
     # Those who wait at other nodes; they ask again when the instance's owner has changed
 
-    def follow(self, instance_id: str, address: Address) -> None:
-        """Note who wants a reply when the instance has ended, or is no more."""
-        self._followers.setdefault(instance_id, []).append(address)
+    def follow(self, instance_id: str, followers: Iterable[Address], now: int) -> None:
+        """Note who wants a reply when the instance has ended, or is no more; for longer than they wait for it."""
+        for address in followers:
+            self._followers.setdefault(instance_id, set()).add(address)
+            self._followed.append((now, instance_id, address))
+        while self._followed and self._followed[0][0] < now - 2 * PATIENCE:
+            self._unfollow(*self._followed.popleft()[1:])
+
+    def _unfollow(self, instance_id: str, address: Address) -> None:
+        followers = self._followers.get(instance_id, set())
+        followers.discard(address)
+        if not followers:
+            self._followers.pop(instance_id, None)
 
     def take_followers(self, instance_id: str) -> list[Address]:
-        return self._followers.pop(instance_id, [])
+        return sorted(self._followers.pop(instance_id, ()))
 
     def close(self) -> None:
         for instance_id in list(self._waiting):

@@ -274,7 +274,7 @@ class Delivery:
             raise InstanceNotFoundError(message.instance_id)
         if instance.has_ended or message.reply_to is None:
             return True
-        self._completions.follow(message.instance_id, message.reply_to)
+        self._completions.follow(message.instance_id, [message.reply_to], self._clock.now())
         return NO_ANSWER
 
     def _suspend(self, message: Suspend, instance: Instance | None, work: Pass, _: Any) -> None:

@@ -118,17 +118,22 @@ class Partition:
     def ask(self, message: AnyMessage) -> "asyncio.Future[Any]":
         """Deliver a message; the answer comes when what it did is durable.
 
-        Refused with `HubBusyError` when too many wait: under more load than the store can take, memory must not grow.
+        Refused with `HubBusyError` when too many wait, here or for other nodes: under more load than the store can take, memory
+        must not grow.
         """
         reply = asyncio.get_running_loop().create_future()
         if self._is_closing:
             reply.set_exception(HubClosedError("The hub is closed."))
-        elif len(self._mailbox) >= self._max_backlog:
+        elif self._requests >= self._max_backlog and type(message) is not AwaitEnd:
             text = f"{self._max_backlog:,} requests wait for the hub already; try again a little later."
             reply.set_exception(HubBusyError(text))
         else:
             self._enqueue(Envelope(message, reply))
         return reply
+
+    @property
+    def _requests(self) -> int:
+        return len(self._mailbox) + (self._routes.requests if self._routes is not None else 0)
 
     def resident(self, instance_id: str) -> Resident | None:
         """Return the instance if it is in memory."""
@@ -194,11 +199,13 @@ class Partition:
 
     async def take_over(self, partitions: Collection[int]) -> None:
         """Handle the instances of these partitions, which the store holds, from now on."""
+        routes = self._routes
+        assert routes is not None
 
         async def order() -> None:
-            assert self._routes is not None
-            self._routes.owned.update(partitions)
+            routes.owned.update(partitions)
             self._timers.forget()
+            self._completions.drop(lambda each: routes.partition_of(each) in partitions)  # it may have ended elsewhere
             try:
                 await self._recover()
             except StoreError as error:
@@ -253,6 +260,8 @@ class Partition:
         return self._routes is not None and not self._routes.is_ours(instance_id)
 
     def _end(self) -> None:
+        self._mailbox.extend(self._again)
+        self._again.clear()
         self._refuse_all(HubClosedError("The hub was closed before this was stored."))
         for _, done in self._orders:
             done.cancel()
@@ -335,7 +344,9 @@ class Partition:
         for envelope in envelopes:
             if self._routes.is_ours(envelope.message.instance_id):
                 ours.append(envelope)
-            elif type(envelope.message) is not TimersDue:
+            elif type(envelope.message) is TimersDue:
+                self._timers.handled([envelope.message.instance_id])  # its next owner tells it
+            else:
                 self._routes.forward(envelope, self.inbox, work)
         return ours
 
@@ -425,6 +436,7 @@ class Partition:
         for instance_id in (*(ended.row.instance_id for ended in work.ended), *work.purged):
             followers = self._completions.take_followers(instance_id)
             replies.extend(Reply(*address, _IT_HAS_ENDED) for address in followers)
+            work.followers.append((instance_id, followers))
 
     def _release_after_others(self, work: Pass) -> None:
         """Release a pass that changed nothing. Its answers may rest on batches that are still being written."""
@@ -506,6 +518,8 @@ class Partition:
                     envelope.reply.set_exception(failure)
             elif _is_job_result(envelope.message) and envelope.key is None:
                 self._again.append(envelope)  # nobody else knows the result
+        for instance_id, followers in work.followers:
+            self._completions.follow(instance_id, followers, self._clock.now())
         self._fail(failure)
 
     def _fail(self, error: BaseException) -> None:

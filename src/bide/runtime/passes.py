@@ -12,7 +12,7 @@ from bide.core.instance import Instance
 from bide.core.turn import Job
 from bide.model.commit import Batch, Posted
 from bide.model.messages import AnyMessage, Rewind, TakeUp, decode_message, encode_message
-from bide.runtime.completions import Ended
+from bide.runtime.completions import Address, Ended
 from bide.store.base import Store
 
 _log = logging.getLogger("bide.partition")
@@ -42,7 +42,7 @@ class Envelope:
 class Pass:
     """What one pass has gathered: the batch, and the effects that wait for it."""
 
-    __slots__ = ("batch", "ended", "envelopes", "forwarded", "instances", "jobs", "purged", "wake_at")
+    __slots__ = ("batch", "ended", "envelopes", "followers", "forwarded", "instances", "jobs", "purged", "wake_at")
 
     def __init__(self) -> None:
         self.batch = Batch()
@@ -51,6 +51,7 @@ class Pass:
         self.jobs: list[tuple[str, str, Job]] = []
         self.instances: dict[str, Resident] = {}
         self.ended: list[Ended] = []
+        self.followers: list[tuple[str, list[Address]]] = []
         self.purged: list[str] = []
         self.wake_at: int | None = None
 

@@ -31,8 +31,10 @@ class Routes:
         self._clock = clock
         self.owned: set[int] = set()
         self.node = 0
+        self.requests = 0
+        """How many wait for an answer of another node, besides those who only wait for an end."""
         self._asked: dict[int, _Asked] = {}
-        self._requests = count(1)
+        self._numbers = count(1)
 
     def join(self, node: int, inbox: Inbox) -> None:
         """Be node number `node`: keys that it gives to messages differ from all others', and grow."""
@@ -59,12 +61,21 @@ class Routes:
             return
         message = envelope.message
         if envelope.reply is not None:
-            request = next(self._requests)
-            self._asked[request] = _Asked(envelope.reply, message, self._clock.now())
-            envelope.reply.add_done_callback(lambda _: self._asked.pop(request, None))
-            message = replace(message, reply_to=(self.node, request))
+            message = replace(message, reply_to=(self.node, self._ask(message, envelope.reply)))
         inbox.add(message, work)
         work.forwarded.append(envelope)
+
+    def _ask(self, message: AnyMessage, reply: "asyncio.Future[Any]") -> int:
+        """Note who is to be answered; return the number of the request."""
+        number = next(self._numbers)
+        self._asked[number] = _Asked(reply, message, self._clock.now())
+        self.requests += type(message) is not AwaitEnd
+        reply.add_done_callback(lambda _: self._is_answered(number))
+        return number
+
+    def _is_answered(self, number: int) -> None:
+        asked = self._asked.pop(number)
+        self.requests -= type(asked.message) is not AwaitEnd
 
     def on_reply(self, request: int, data: str) -> None:
         """Pass an answer on; one that nobody waits for any more is dropped."""

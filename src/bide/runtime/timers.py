@@ -57,7 +57,9 @@ class Timers:
         self._ignored.discard(instance_id)
 
     def forget(self) -> None:
+        """What is in memory is gone, or other instances are handled here: all that is due is told anew."""
         self._posted.clear()
+        self._ignored.clear()
 
     def close(self) -> None:
         self._is_closed = True

@@ -1,0 +1,53 @@
+"""Timers of several nodes: they ring at the owner, whenever a partition moves."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from tests.cluster.nodes import Nodes
+
+import bide
+from bide import OrchestrationRuntimeStatus as Status
+
+app = bide.App()
+
+
+@app.orchestrator
+def nap(context):
+    yield context.create_timer(timedelta(seconds=10))
+
+
+@pytest.fixture
+async def nodes():
+    nodes = Nodes(app)
+    yield nodes
+    for hub in nodes.hubs:
+        await hub.close()
+
+
+async def test_timers_ring_after_some_that_were_just_given_away(nodes, monkeypatch):
+    """Those that are due while a partition is on its way are the next owner's, and keep nobody from his own."""
+    monkeypatch.setattr("bide.runtime.timers._AT_A_TIME", 1)
+    one = await nodes.add(lease=timedelta(minutes=5))
+    for number in range(40):
+        await one.client.start_new("nap", f"i{number}")
+    is_asked, may_go_on = asyncio.Event(), asyncio.Event()
+    release = one.store.release
+
+    async def release_late(partitions):
+        is_asked.set()
+        await may_go_on.wait()
+        await release(partitions)
+
+    monkeypatch.setattr(one.store, "release", release_late, raising=False)
+    two = await nodes.start(lease=timedelta(minutes=5))
+    await is_asked.wait()
+    nodes.clock.move_to(nodes.clock.now() + 10_500_000)
+    for _ in range(300):
+        await asyncio.sleep(0)
+    may_go_on.set()
+    await nodes.settle()
+    await nodes.advance(20)
+    assert nodes.owned(two)
+    page = await one.client.get_status_by()
+    assert {status.runtime_status for status in page.items} == {Status.COMPLETED}
