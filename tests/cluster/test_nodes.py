@@ -263,3 +263,23 @@ async def test_a_node_for_activities_owns_nothing(nodes):
     status = await asyncio.wait_for(worker.client.wait_for_completion("x"), 5)
     assert status.output == [3, 3]
     assert not nodes.cluster.activities
+
+
+async def test_a_node_outlives_a_fault_of_its_own(nodes, monkeypatch, caplog):
+    """Whatever a beat, or a hand-over, stumbles upon is logged, and the next one goes on."""
+    one = await nodes.add()
+    with monkeypatch.context() as fault:
+        fault.setattr(one.store, "beat", _broken)
+        await nodes.advance(4)
+    monkeypatch.setattr(one._cluster._offers, "hold", _broken)
+    two = await nodes.add()
+    await nodes.advance(4)
+    monkeypatch.undo()
+    await nodes.advance(12)
+    assert sorted(len(nodes.owned(hub)) for hub in (one, two)) == [4, 4]
+    assert await two.client.start_new("approval", "x") == "x"
+    assert caplog.text.count("please report this") >= 2
+
+
+async def _broken(*_):
+    raise RuntimeError("a fault")

@@ -8,6 +8,7 @@ its leases have run out.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from bide.errors import StoreError
 from bide.model.clock import SECOND, Clock
@@ -68,10 +69,7 @@ class Cluster:
         while True:
             self._changed.clear()
             alarm = self._clock.call_at(self._clock.now() + self._ttl // _BEATS_PER_LEASE, self._changed.set)
-            try:
-                await self.beat()
-            except StoreError as error:
-                _log.warning("cannot reach the store to renew the leases, trying again: %s", error)
+            await _surely("renew the leases", self.beat)
             await self._changed.wait()
             alarm.cancel()
 
@@ -80,11 +78,11 @@ class Cluster:
         while True:
             await self._offered.wait()
             self._offered.clear()
-            try:
-                while await self._offers.claim():
-                    pass
-            except StoreError as error:
-                _log.warning("cannot claim activities, trying again later: %s", error)
+            await _surely("claim activities", self._claim_offers)
+
+    async def _claim_offers(self) -> None:
+        while await self._offers.claim():
+            pass
 
     async def beat(self) -> None:
         """Renew the leases, and take one step towards a fair share. Raises `StoreError`."""
@@ -185,3 +183,13 @@ class Cluster:
         self._partition.look_for_mail()
         self._offered.set()
         self._changed.set()
+
+
+async def _surely(what: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Do it; whatever goes wrong is said, and does not end the duty: without it this node would be dead to the others."""
+    try:
+        await work()
+    except StoreError as error:
+        _log.warning("cannot %s, trying again: %s", what, error)
+    except Exception:  # noqa: BLE001  (see above)
+        _log.exception("failed to %s, trying again; please report this", what)

@@ -234,7 +234,11 @@ class Partition:
             await order()
         except StoreError as error:
             failure = error
-            self._fail(error)
+        except Exception as error:  # noqa: BLE001  (the loop must not end, nobody else would handle its instances)
+            _log.exception("the engine failed as partitions came or went; please report this")
+            failure = StoreUnavailableError(f"The engine failed: {type(error).__name__}: {error}")
+        if failure is not None:
+            self._fail(failure)
         if done.cancelled():  # the hub is closing
             return
         if failure is None:
