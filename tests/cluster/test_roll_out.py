@@ -50,3 +50,53 @@ async def test_timers_ring_for_who_has_the_id_next(nodes):
     await nodes.remove(new)
     await nodes.advance(20)
     assert (await nodes.hubs[0].client.get_status(instance_id)).runtime_status is Status.COMPLETED
+
+
+def answer(context):
+    return (yield context.wait_for_external_event("Up"))
+
+
+async def stranded(nodes):
+    """Two nodes without the code of an instance, and its id."""
+    nodes.app = app_of(nap, answer)
+    await nodes.add()
+    await nodes.add()
+    nodes.app = app_of(nap, answer, snooze)
+    new = await nodes.add()
+    instance_id = next(f"i{n}" for n in range(100) if partition_of(f"i{n}", 8) in nodes.owned(new))
+    await new.client.start_new("snooze", instance_id)
+    await nodes.remove(new)
+    nodes.app = app_of(nap, answer)
+    return instance_id
+
+
+async def test_an_event_that_was_kept_is_not_for_who_has_the_id_next(nodes):
+    """Whichever node took it: it is dead, with the reason, as it would be on one node."""
+    instance_id = await stranded(nodes)
+    for number, hub in enumerate((nodes.owner_of(instance_id), nodes.other_than(instance_id))):
+        await hub.client.raise_event(instance_id, "Up", number)
+    client = nodes.hubs[0].client
+    await client.purge(instance_id, force=True)
+    await client.start_new("answer", instance_id)
+    await nodes.remove(nodes.owner_of(instance_id))
+    await nodes.advance(1)
+    letters = (await nodes.hubs[0].client.dead_letters()).items
+    assert sorted(letter.data for letter in letters) == [0, 1]
+    assert {letter.reason.value for letter in letters} == {"discarded"}
+    assert [wait.name for wait in (await nodes.hubs[0].client.get_status(instance_id)).waits] == ["Up"]
+
+
+async def test_every_node_says_that_a_history_cannot_be_read(nodes):
+    """Not only the owner: an event that another node accepted would wait for nothing."""
+    one, two = await nodes.add(), await nodes.add()
+    instance_id = next(f"i{n}" for n in range(100) if partition_of(f"i{n}", 8) in nodes.owned(one))
+    await one.client.start_new("nap", instance_id)
+    await nodes.settle()
+    one._partition.evict(instance_id)
+    store = nodes.cluster.store
+    [iid] = store._rows
+    store._turns[iid] = [turn.__class__(turn.seq, turn.at, b"\xc1") for turn in store._turns[iid]]
+    for hub in (one, two):
+        with pytest.raises(bide.StoreCorruptError, match="cannot be read"):
+            await hub.client.raise_event(instance_id, "Up")
+    assert not nodes.cluster.inbox

@@ -119,3 +119,17 @@ async def test_requests_to_a_node_that_does_not_answer_are_refused_when_there_ar
     assert (await asyncio.wait_for(asyncio.gather(*ends), 5))[0].output == 0
     await asyncio.wait_for(asyncio.gather(*raises, return_exceptions=True), 5)
     assert (await two.client.start_new("approval")) != instance_id
+
+
+async def test_a_hub_closes_although_the_store_is_away(nodes, monkeypatch, caplog):
+    """What it owned is free when its leases have run out, and it says so."""
+    hub = await nodes.add()
+    leave = hub.store.leave
+
+    async def fail():
+        monkeypatch.setattr(hub.store, "leave", leave, raising=False)
+        raise bide.StoreUnavailableError("away")
+
+    monkeypatch.setattr(hub.store, "leave", fail, raising=False)
+    await nodes.remove(hub)
+    assert "free when the leases have run out: away" in caplog.text

@@ -70,3 +70,25 @@ async def test_the_parent_is_told(open_harness, remove):
         await remove(harness, "the-child")
         await harness.run_until_idle()
         assert (await harness.client.get_status("p")).output == "InstanceRemovedError"
+
+
+async def test_a_family_larger_than_the_backlog_is_removed_as_a_whole(monkeypatch):
+    """In parts; and a purge that was broken off can be repeated."""
+    app = App()
+
+    @app.orchestrator
+    def family(context):
+        sizes = context.get_input()
+        if sizes:
+            yield context.task_all([context.call_sub_orchestrator("family", sizes[1:]) for _ in range(sizes[0])])
+
+    async with Harness(app, max_backlog=20) as harness:
+        await harness.client.start_new("family", "f", [3, 10])
+        await harness.run_until_idle()
+        with pytest.raises(bide.HubBusyError):
+            await harness.client.purge("f", recursive=True)
+        monkeypatch.setattr("bide.runtime.local._PURGED_AT_A_TIME", 10)
+        assert await harness.client.purge("f", recursive=True) == 13
+        assert not (await harness.client.get_status_by()).items
+        with pytest.raises(bide.InstanceNotFoundError):
+            await harness.client.purge("f", recursive=True)

@@ -107,9 +107,12 @@ class Cluster:
         self._routes.give_up(PATIENCE)
 
     async def close(self) -> None:
-        """Leave; what this node owned is free at once."""
+        """Leave; what this node owned is free at once, if the store can be reached."""
         self._routes.give_up()
-        await self._store.leave()
+        try:
+            await self._store.leave()
+        except StoreError as error:
+            _log.warning("cannot give the partitions back, they are free when the leases have run out: %s", error)
 
     def _load(self) -> NodeLoad:
         now, messages = self._clock.now(), self._partition.messages

@@ -171,18 +171,22 @@ class Delivery:
             work.wake_at = row.next_timer_at
 
     def _leave_alone(self, envelope: Envelope, instance: Resident, work: Pass) -> None:
-        """Keep a message to a stranded instance in the inbox, until the next start; its timers can wait too."""
+        """Keep a message to a stranded instance in the inbox, for it alone, until the next start; its timers can wait too."""
         message = envelope.message
         if type(message) is TimersDue:
             self._timers.ignore(message.instance_id)
-        elif instance.unreadable is not None and envelope.reply is not None:
+        elif instance.unreadable is not None and (envelope.reply is not None or message.reply_to is not None):
+            self._inbox.remove(envelope, work)
             envelope.answer = instance.unreadable
         elif type(message) is RaiseEvent and envelope.answer == instance.row.iid:
             envelope.answer = True
         else:
             _log.warning("%r is not registered; a message to %r is kept", instance.row.name, message.instance_id)
             envelope.answer = False if type(message) is RaiseEvent else None
-            self._inbox.keep(envelope, msgspec.structs.replace(message, iid=instance.row.iid), work)
+            if not message.iid:
+                self._inbox.remove(envelope, work)
+                envelope.key = None
+            self._inbox.keep(envelope, msgspec.structs.replace(message, iid=instance.row.iid, reply_to=None), work)
 
     def _start(self, message: StartInstance, existing: Instance | None, work: Pass, _: Any) -> bool:
         """Start an instance; False when the policy keeps the one that is there."""

@@ -240,9 +240,18 @@ class LocalClient(Client):
 
     async def purge(self, instance_id: str, *, force: bool = False, recursive: bool = False) -> int:
         _check_id(instance_id)
-        children = await self._descendants(instance_id) if recursive else []
-        await self._partition.ask(Purge(instance_id=instance_id, force=force))
-        return 1 + await self._purge_all(children, force=force)
+        below = await self._descendants(instance_id) if recursive else []
+        removed = 1
+        try:
+            await self._partition.ask(Purge(instance_id=instance_id, force=force))
+        except InstanceNotFoundError:
+            if not below:  # else a purge was broken off, and this is its repetition
+                raise
+            removed = 0
+        below.reverse()  # what is removed cannot lead to its children any more
+        for start in range(0, len(below), _PURGED_AT_A_TIME):
+            removed += await self._purge_all(below[start : start + _PURGED_AT_A_TIME], force=force)
+        return removed
 
     async def purge_by(
         self,

@@ -349,7 +349,7 @@ class Partition:
             if self._routes.is_ours(envelope.message.instance_id):
                 ours.append(envelope)
             elif type(envelope.message) is TimersDue:
-                self._timers.handled([envelope.message.instance_id])  # its next owner tells it
+                self._timers.is_elsewhere(envelope.message.instance_id)
             else:
                 self._routes.forward(envelope, self.inbox, work)
         return ours

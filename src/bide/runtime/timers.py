@@ -15,7 +15,7 @@ from bide.store.base import Store
 _log = logging.getLogger("bide.timers")
 
 _AT_A_TIME = 512
-_PAUSE_AFTER_ERROR = SECOND
+_PAUSE = SECOND
 
 
 class Timers:
@@ -48,6 +48,11 @@ class Timers:
             if not self._posted:
                 self.arm(self._clock.now())
 
+    def is_elsewhere(self, instance_id: str) -> None:
+        """It is handled by another node, or is about to be: that one tells it."""
+        self._posted.discard(instance_id)
+        self.arm(self._clock.now() + _PAUSE)
+
     def ignore(self, instance_id: str) -> None:
         """Leave the timers of this instance alone: its code is not there to be run."""
         self._ignored.add(instance_id)
@@ -79,7 +84,7 @@ class Timers:
         except StoreError as error:
             if not self._is_closed:
                 _log.warning("cannot read timers, trying again: %s", error)
-                self.arm(now + _PAUSE_AFTER_ERROR)
+                self.arm(now + _PAUSE)
             return
         fresh = [each for each in due.instance_ids if each not in self._posted and each not in self._ignored]
         self._posted.update(fresh)

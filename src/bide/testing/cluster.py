@@ -1,13 +1,14 @@
 """A store in memory that several hubs of one test share, as nodes of a cluster."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bide.errors import BideError, LeaseLostError, StoreUnavailableError
+from bide.errors import BideError, LeaseLostError, StoreError, StoreUnavailableError
 from bide.model.clock import Clock
 from bide.model.commit import ActivityKey, Batch, OfferedActivity, Reply, Turn
 from bide.model.nodes import ClusterState, Lease, Node, NodeLoad, NodeRole
@@ -150,7 +151,8 @@ class MemoryNode(_Base):
     async def close(self) -> None:
         if self._writer is not None:
             await self._writer
-        await self.leave()
+        with contextlib.suppress(StoreError):
+            await self.leave()
         self._is_open = False
 
     def new_iid(self, instance_id: str) -> int:

@@ -48,11 +48,18 @@ WITH mine AS (
 UPDATE partitions AS p SET node = NULL FROM mine WHERE p.partition = mine.partition
 
 -- name: leave
-DELETE FROM nodes WHERE number = $1
+-- With it go replies that nobody reads any more; some come when their node has left already.
+WITH gone AS (
+    DELETE FROM nodes WHERE number = $1::bigint
+)
+DELETE FROM replies AS r WHERE NOT EXISTS (SELECT 1 FROM nodes AS n WHERE n.number = r.node AND n.number <> $1::bigint)
 
 -- name: forget
 -- Nodes that nobody has heard of for so long. What they had claimed is given back before.
-DELETE FROM nodes WHERE expires_at <= :now - $1::bigint
+WITH gone AS (
+    DELETE FROM nodes WHERE expires_at <= :now - $1::bigint
+)
+DELETE FROM replies AS r WHERE NOT EXISTS (SELECT 1 FROM nodes AS n WHERE n.number = r.node AND n.expires_at > :now - $1::bigint)
 
 -- name: notify
 SELECT pg_notify(channel, '') FROM unnest($1::text[]) AS channel
