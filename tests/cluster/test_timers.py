@@ -51,3 +51,27 @@ async def test_timers_ring_after_some_that_were_just_given_away(nodes, monkeypat
     assert nodes.owned(two)
     page = await one.client.get_status_by()
     assert {status.runtime_status for status in page.items} == {Status.COMPLETED}
+
+
+async def test_a_timer_rings_that_is_due_before_the_last_ones_are_read(nodes, monkeypatch):
+    """It was set while the store was slow to tell what is due, and is not among that."""
+    hub = await nodes.add()
+    is_asked, may_go_on = asyncio.Event(), asyncio.Event()
+    due = hub.store.due
+
+    async def due_late(now, limit):
+        found = await due(now, limit)
+        is_asked.set()
+        await may_go_on.wait()
+        return found
+
+    await hub.client.start_new("nap", "x")
+    monkeypatch.setattr(hub.store, "due", due_late, raising=False)
+    await hub.client.terminate("x")
+    await nodes.advance(11)
+    await is_asked.wait()
+    await hub.client.start_new("nap", "z")
+    await nodes.advance(20)
+    may_go_on.set()
+    await nodes.advance(60)
+    assert (await hub.client.get_status("z")).runtime_status is Status.COMPLETED

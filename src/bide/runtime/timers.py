@@ -30,6 +30,7 @@ class Timers:
         self._posted: set[str] = set()  # told, and not yet committed: still due in the store
         self._ignored: set[str] = set()
         self._task: asyncio.Task[None] | None = None
+        self._rang = False  # since what is due began to be read
         self._is_closed = False
 
     def arm(self, at: int) -> None:
@@ -74,7 +75,16 @@ class Timers:
     def _ring(self) -> None:
         self._alarm = self._alarm_at = None
         if self._task is None or self._task.done():
-            self._task = asyncio.ensure_future(self._post())
+            self._task = asyncio.ensure_future(self._post_all())
+        else:
+            self._rang = True
+
+    async def _post_all(self) -> None:
+        """Post what is due; again when the alarm rang meanwhile, for what was read may be older."""
+        self._rang = True
+        while self._rang:
+            self._rang = False
+            await self._post()
 
     async def _post(self) -> None:
         now = self._clock.now()
