@@ -8,6 +8,7 @@ from tests.cluster.nodes import Nodes
 
 import bide
 from bide import OrchestrationRuntimeStatus as Status
+from bide.store.base import Due
 
 app = bide.App()
 
@@ -75,3 +76,25 @@ async def test_a_timer_rings_that_is_due_before_the_last_ones_are_read(nodes, mo
     may_go_on.set()
     await nodes.advance(60)
     assert (await hub.client.get_status("z")).runtime_status is Status.COMPLETED
+
+
+async def test_a_timer_that_is_not_ours_to_ring_is_not_asked_for_all_the_time(nodes, monkeypatch):
+    """Another node has taken the instance and set a timer, and this one has not heard of it yet."""
+    hub = await nodes.add()
+    await hub.client.start_new("nap", "x")
+    asked = []
+
+    async def due(now, _limit):
+        asked.append(now)
+        return Due(["x"], None)
+
+    monkeypatch.setattr(hub.store, "due", due, raising=False)
+    await nodes.advance(5)
+    hub._partition._timers.arm(nodes.clock.now())
+    for _ in range(200):
+        await asyncio.sleep(0)
+    await nodes.settle()
+    assert len(asked) == 1
+    monkeypatch.undo()
+    await nodes.advance(20)
+    assert (await hub.client.get_status("x")).runtime_status is Status.COMPLETED
