@@ -2,10 +2,12 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from tests.cluster.nodes import Nodes, die
 
 import bide
+from bide.model.nodes import NodeRole
 from bide.model.partitions import partition_of
 from bide.runtime import jobs
 
@@ -189,3 +191,19 @@ async def test_an_activity_goes_on_while_its_instance_moves(nodes):
     status = await asyncio.wait_for(two.client.wait_for_completion("v"), 5)
     assert status.output == [0, 1]
     assert not nodes.cluster.activities
+
+
+async def test_an_offer_that_cannot_be_read_stops_no_other(nodes, caplog):
+    """It is left where it is, and named; the node goes on claiming."""
+    await nodes.add(role=NodeRole.ORCHESTRATIONS)
+    await nodes.hubs[0].client.start_new("fan_out", "x", 3)
+    await pause()
+    damaged = next(iter(nodes.cluster.activities.values()))
+    damaged.activity = msgspec.structs.replace(damaged.activity, data=b"\xc1")
+    worker = await nodes.start(role=NodeRole.ACTIVITIES)
+    await pause()
+    finish(len(gates))
+    await pause()
+    assert len(nodes.cluster.activities) == 1
+    assert not worker._tasks[-1].done()
+    assert "activity 'work' of instance 'x' cannot be read" in caplog.text

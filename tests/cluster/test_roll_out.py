@@ -100,3 +100,14 @@ async def test_every_node_says_that_a_history_cannot_be_read(nodes):
         with pytest.raises(bide.StoreCorruptError, match="cannot be read"):
             await hub.client.raise_event(instance_id, "Up")
     assert not nodes.cluster.inbox
+
+
+async def test_what_a_node_has_kept_is_not_known_to_it_when_it_has_gone(nodes):
+    """A node must not grow with what it has left to others."""
+    instance_id = await stranded(nodes)
+    owner = nodes.owner_of(instance_id)
+    for number in range(20):
+        await owner.client.raise_event(instance_id, "Up", number)
+    assert len(owner._partition.inbox._known) == 20
+    await owner._partition.hand_over(nodes.owned(owner))
+    assert not owner._partition.inbox._known

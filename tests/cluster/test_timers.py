@@ -8,6 +8,7 @@ from tests.cluster.nodes import Nodes
 
 import bide
 from bide import OrchestrationRuntimeStatus as Status
+from bide.store.base import Due
 
 app = bide.App()
 
@@ -51,3 +52,49 @@ async def test_timers_ring_after_some_that_were_just_given_away(nodes, monkeypat
     assert nodes.owned(two)
     page = await one.client.get_status_by()
     assert {status.runtime_status for status in page.items} == {Status.COMPLETED}
+
+
+async def test_a_timer_rings_that_is_due_before_the_last_ones_are_read(nodes, monkeypatch):
+    """It was set while the store was slow to tell what is due, and is not among that."""
+    hub = await nodes.add()
+    is_asked, may_go_on = asyncio.Event(), asyncio.Event()
+    due = hub.store.due
+
+    async def due_late(now, limit):
+        found = await due(now, limit)
+        is_asked.set()
+        await may_go_on.wait()
+        return found
+
+    await hub.client.start_new("nap", "x")
+    monkeypatch.setattr(hub.store, "due", due_late, raising=False)
+    await hub.client.terminate("x")
+    await nodes.advance(11)
+    await is_asked.wait()
+    await hub.client.start_new("nap", "z")
+    await nodes.advance(20)
+    may_go_on.set()
+    await nodes.advance(60)
+    assert (await hub.client.get_status("z")).runtime_status is Status.COMPLETED
+
+
+async def test_a_timer_that_is_not_ours_to_ring_is_not_asked_for_all_the_time(nodes, monkeypatch):
+    """Another node has taken the instance and set a timer, and this one has not heard of it yet."""
+    hub = await nodes.add()
+    await hub.client.start_new("nap", "x")
+    asked = []
+
+    async def due(now, _limit):
+        asked.append(now)
+        return Due(["x"], None)
+
+    monkeypatch.setattr(hub.store, "due", due, raising=False)
+    await nodes.advance(5)
+    hub._partition._timers.arm(nodes.clock.now())
+    for _ in range(200):
+        await asyncio.sleep(0)
+    await nodes.settle()
+    assert len(asked) == 1
+    monkeypatch.undo()
+    await nodes.advance(20)
+    assert (await hub.client.get_status("x")).runtime_status is Status.COMPLETED

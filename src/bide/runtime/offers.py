@@ -5,6 +5,7 @@ schedules it. A node with room claims offered activities; its claim stands as lo
 else may run the activity again. The row goes with the commit that holds the result, so that a result is recorded once.
 """
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from enum import Enum, auto
 from typing import Any
@@ -21,6 +22,8 @@ from bide.runtime.jobs import JobKey, JobRunner
 from bide.runtime.passes import Pass
 from bide.runtime.residents import Residents
 from bide.store.cluster import SharedStore
+
+_log = logging.getLogger("bide.jobs")
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(TaskScheduled)
@@ -125,9 +128,15 @@ class Offers:
         return is_more
 
     def _start(self, activity: OfferedActivity) -> None:
+        """Run an activity; one that cannot be read stays where it is, and stops no other."""
+        try:
+            task = _decoder.decode(activity.data)
+        except msgspec.DecodeError as error:
+            _log.error("activity %r of instance %r cannot be read: %s", activity.name, activity.instance_id, error)
+            return
         job = (activity.instance_id, activity.key.execution_id, activity.key.task_id)
         self._claimed[job] = activity.key
-        self._jobs.start(activity.instance_id, activity.key.execution_id, _decoder.decode(activity.data))
+        self._jobs.start(activity.instance_id, activity.key.execution_id, task)
 
     async def hold(self, residents: Residents, is_gone: Callable[[str], bool]) -> None:
         """Note that we are running activities of instances that somebody else will handle from now on.

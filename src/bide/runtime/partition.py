@@ -253,7 +253,7 @@ class Partition:
             await self.offers.hold(self._residents, lambda each: routes.partition_of(each) in partitions)
         routes.owned.difference_update(partitions)
         self._residents.drop(self._is_elsewhere)
-        self.inbox.forget(each for each in self._internal if self._is_elsewhere(each.message.instance_id))
+        self.inbox.forget_all(partitions)
         ours = [each for each in self._internal if not self._is_elsewhere(each.message.instance_id)]
         self._internal.clear()  # what waits between passes is stored: the next owner reads it
         self._internal.extend(ours)
@@ -538,7 +538,7 @@ class Partition:
         """Forget everything in memory, and begin again from what the store holds."""
         self._residents.clear()
         self._internal.clear()
-        self.inbox.forget()
+        self.inbox.forget_all()
         self._delivery.forget()
         self._timers.forget()
         self._failures += 1

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import msgspec
@@ -70,7 +70,7 @@ class Inbox:
         self._is_shared = partition_of is not None
         self._partition_of = partition_of if partition_of is not None else lambda _: 0
         self._last_key = 0
-        self._known: set[int] = set()
+        self._known: dict[int, int] = {}  # keys, and the partition of each
         self._left: set[int] = set()
         self._removed_meanwhile: set[int] | None = None
 
@@ -89,7 +89,11 @@ class Inbox:
         """Store `message` with the batch of `work`, unless it is stored already."""
         if envelope.key is None:
             envelope.key = self.add(message, work)
-            self._known.add(envelope.key)
+            self._know(envelope)
+
+    def _know(self, envelope: Envelope) -> None:
+        assert envelope.key is not None
+        self._known[envelope.key] = self._partition_of(envelope.message.instance_id)
 
     def remove(self, envelope: Envelope, work: Pass) -> None:
         """Remove a message, if it is stored, with the batch of `work`: a turn handles it."""
@@ -99,7 +103,7 @@ class Inbox:
     def are_removed(self, keys: Iterable[tuple[int, int]]) -> None:
         """The store has them no more."""
         if self._removed_meanwhile is None:
-            self._known.difference_update(key for _, key in keys)
+            self._forget(key for _, key in keys)
         else:
             self._removed_meanwhile.update(key for _, key in keys)
 
@@ -116,10 +120,9 @@ class Inbox:
         fresh = [
             each for key, data in rows if key not in self._known and (each := self._envelope(key, data)) is not None
         ]
-        self._known.difference_update(gone)
+        self._forget(gone)
         for envelope in fresh:
-            assert envelope.key is not None
-            self._known.add(envelope.key)
+            self._know(envelope)
         return fresh, wanted is not None and len(rows) == wanted
 
     def _envelope(self, key: int, data: bytes) -> Envelope | None:
@@ -137,9 +140,15 @@ class Inbox:
         """Leave these messages where they are, until the next start."""
         self._left.update(keys)
 
-    def forget(self, envelopes: Iterable[Envelope] | None = None) -> None:
-        """Whoever reads next takes these anew; None: all of them."""
-        if envelopes is None:
-            self._known.clear()
-        else:
-            self._known.difference_update(envelope.key for envelope in envelopes if envelope.key is not None)
+    def forget(self, envelope: Envelope) -> None:
+        """Whoever reads next takes this one anew."""
+        if envelope.key is not None:
+            self._forget([envelope.key])
+
+    def forget_all(self, partitions: Collection[int] | None = None) -> None:
+        """Whoever reads next takes anew what is in these partitions; None: in any."""
+        self._known = {} if partitions is None else {k: p for k, p in self._known.items() if p not in partitions}
+
+    def _forget(self, keys: Iterable[int]) -> None:
+        for key in keys:
+            self._known.pop(key, None)

@@ -57,7 +57,7 @@ class Routes:
         One that is stored already is the owner's to read, and is forgotten here.
         """
         if envelope.key is not None:
-            inbox.forget([envelope])
+            inbox.forget(envelope)
             return
         message = envelope.message
         if envelope.reply is not None:

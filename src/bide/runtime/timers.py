@@ -30,6 +30,8 @@ class Timers:
         self._posted: set[str] = set()  # told, and not yet committed: still due in the store
         self._ignored: set[str] = set()
         self._task: asyncio.Task[None] | None = None
+        self._is_more = False  # due than is read at a time
+        self._rang = False  # since what is due began to be read
         self._is_closed = False
 
     def arm(self, at: int) -> None:
@@ -45,8 +47,8 @@ class Timers:
         """Messages to these instances have been committed: if they are due again, tell them again."""
         if self._posted:
             self._posted.difference_update(instance_ids)
-            if not self._posted:
-                self.arm(self._clock.now())
+            if not self._posted:  # one that is still due, though it was told, is not asked for without a pause
+                self.arm(self._clock.now() + (0 if self._is_more else _PAUSE))
 
     def is_elsewhere(self, instance_id: str) -> None:
         """It is handled by another node, or is about to be: that one tells it."""
@@ -74,7 +76,16 @@ class Timers:
     def _ring(self) -> None:
         self._alarm = self._alarm_at = None
         if self._task is None or self._task.done():
-            self._task = asyncio.ensure_future(self._post())
+            self._task = asyncio.ensure_future(self._post_all())
+        else:
+            self._rang = True
+
+    async def _post_all(self) -> None:
+        """Post what is due; again when the alarm rang meanwhile, for what was read may be older."""
+        self._rang = True
+        while self._rang:
+            self._rang = False
+            await self._post()
 
     async def _post(self) -> None:
         now = self._clock.now()
@@ -89,5 +100,6 @@ class Timers:
         fresh = [each for each in due.instance_ids if each not in self._posted and each not in self._ignored]
         self._posted.update(fresh)
         self._post_due(fresh)
+        self._is_more = due.next_at is not None and due.next_at <= now
         if due.next_at is not None and due.next_at > now:
             self.arm(due.next_at)
