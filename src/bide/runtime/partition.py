@@ -186,14 +186,21 @@ class Partition:
             if self._is_closing and (self._is_settled or self._failed):
                 self._end()
                 return
-            if self._failed:
-                await self._restart()
-            elif self._orders:
-                await self._carry_out()
-            else:
-                await self._read_mail()
-                if self._mailbox or self._internal:
-                    await self._run_pass()
+            try:
+                await self._step()
+            except Exception as error:  # noqa: BLE001  (the loop must not end: nobody else would handle its instances)
+                _log.exception("the engine failed, and begins again from what is stored; please report this")
+                self._fail(StoreUnavailableError(f"The engine failed: {type(error).__name__}: {error}"))
+
+    async def _step(self) -> None:
+        if self._failed:
+            await self._restart()
+        elif self._orders:
+            await self._carry_out()
+        else:
+            await self._read_mail()
+            if self._mailbox or self._internal:
+                await self._run_pass()
 
     # Partitions come and go
 
