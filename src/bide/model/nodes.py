@@ -38,7 +38,8 @@ class NodeLoad(msgspec.Struct, frozen=True, kw_only=True):
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """A node that has been heard of lately. Times are microseconds, by the store's clock.
 
-    `number` is given by the store when the node joins, and never given out again.
+    `number` is given by the store when the node joins, and never given out again. `process` tells nodes of the same machine
+    which process it is, if anything does.
     """
 
     number: int
@@ -47,6 +48,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     joined_at: int
     seen_at: int
     load: NodeLoad = NodeLoad()
+    process: str = ""
 
 
 class Lease(msgspec.Struct, frozen=True, gc=False):

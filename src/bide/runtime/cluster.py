@@ -14,6 +14,7 @@ from bide.errors import StoreError
 from bide.model.clock import SECOND, Clock
 from bide.model.nodes import ClusterState, NodeLoad, NodeRole
 from bide.runtime.completions import PATIENCE
+from bide.runtime.identity import identity, is_dead
 from bide.runtime.jobs import JobRunner
 from bide.runtime.offers import Offers
 from bide.runtime.partition import Partition
@@ -61,7 +62,7 @@ class Cluster:
 
     async def start(self) -> None:
         """Join. Partitions come with the first beat."""
-        node = await self._store.join(self._name, self._role, self._ttl, self)
+        node = await self._store.join(self._name, self._role, self._ttl, self, identity())
         self._routes.join(node, self._partition.inbox)
         self._offered.set()
 
@@ -87,6 +88,12 @@ class Cluster:
     async def beat(self) -> None:
         """Renew the leases, and take one step towards a fair share. Raises `StoreError`."""
         state = await self._store.beat(self._ttl, self._load())
+        dead = [node for node in state.nodes if is_dead(node.process)]
+        if dead:
+            for node in dead:
+                _log.warning("node %s has died, and its share is free", node.name)
+                await self._store.bury(node.number)
+            state = await self._store.beat(self._ttl, self._load())
         await self._accept_losses()
         self._look_at_owners(state)
         if state.inbox_of(self._routes.owned):

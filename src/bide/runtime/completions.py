@@ -10,7 +10,7 @@ from bide.errors import HubClosedError, InstanceNotFoundError
 from bide.model.clock import SECOND
 from bide.model.instance import InstanceRow
 
-PATIENCE = 30 * SECOND
+PATIENCE = 20 * SECOND
 """How long a node waits for another's answer. Then it asks again, if it still wants to know when an instance has ended."""
 
 

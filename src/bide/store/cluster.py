@@ -63,7 +63,7 @@ class SharedStore(Store, Protocol):
         """Partitions that this object holds, as far as it knows."""
         ...
 
-    async def join(self, name: str, role: NodeRole, ttl: int, listener: Listener) -> int:
+    async def join(self, name: str, role: NodeRole, ttl: int, listener: Listener, process: str = "") -> int:
         """Become a node, known to others for `ttl`, and return its number, which grows with every join.
 
         Others hear `on_change`.
@@ -92,6 +92,13 @@ class SharedStore(Store, Protocol):
 
     async def leave(self) -> None:
         """Give everything back and be no node any more; others hear `on_change`. Does nothing when it is none."""
+        ...
+
+    async def bury(self, node: int) -> None:
+        """Let a node count as dead at once that is known to be: its partitions, and what it had claimed, are free.
+
+        If it lives after all, it cannot write any more until it has claimed anew.
+        """
         ...
 
     async def state(self) -> ClusterState:

@@ -32,6 +32,7 @@ class _Member:
     expires_at: int
     load: NodeLoad
     listener: Listener
+    process: str
 
 
 @dataclass
@@ -297,11 +298,11 @@ class MemoryNode(_Base):
 
     # Nodes and leases
 
-    async def join(self, name: str, role: NodeRole, ttl: int, listener: Listener) -> int:
+    async def join(self, name: str, role: NodeRole, ttl: int, listener: Listener, process: str = "") -> int:
         self._cluster.last_number += 1
         self._number = self._cluster.last_number
         now = self._cluster.clock.now()
-        self._cluster.members[self._number] = _Member(name, role, now, now, now + ttl, NodeLoad(), listener)
+        self._cluster.members[self._number] = _Member(name, role, now, now, now + ttl, NodeLoad(), listener, process)
         self._announce()
         return self._number
 
@@ -361,6 +362,17 @@ class MemoryNode(_Base):
         self._number = None
         self._cluster.tell(lambda listener: listener.on_activities())
 
+    async def bury(self, node: int) -> None:
+        self._cluster.members[node].expires_at = 0
+        for lease in self._cluster.leases:
+            if lease.node == node:
+                lease.node = None
+        for offered in self._cluster.activities.values():
+            if offered.node == node:
+                offered.node = None
+        self._announce()
+        self._cluster.tell(lambda listener: listener.on_activities())
+
     async def state(self) -> ClusterState:
         now = self._cluster.clock.now()
         waiting: dict[int, int] = {}
@@ -370,7 +382,7 @@ class MemoryNode(_Base):
             nodes=[
                 Node(
                     number=number, name=each.name, role=each.role, joined_at=each.joined_at, seen_at=each.seen_at,
-                    load=each.load,
+                    load=each.load, process=each.process,
                 )
                 for number, each in self._cluster.members.items()
                 if each.expires_at > now

@@ -6,14 +6,15 @@
 -- would wait who are to take over. A claim of an activity counts as long as its node counts as alive.
 
 -- name: join
-INSERT INTO nodes (name, role, joined_at, seen_at, expires_at, load) VALUES ($1, $2, :now, :now, :now + $3::bigint, '{}')
+INSERT INTO nodes (name, role, joined_at, seen_at, expires_at, load, process)
+VALUES ($1, $2, :now, :now, :now + $3::bigint, '{}', $4)
 RETURNING number
 
 -- name: beat
 -- Also for a node that was forgotten, because it had been silent for long.
 WITH me AS (
-    INSERT INTO nodes AS n (number, name, role, joined_at, seen_at, expires_at, load)
-    VALUES ($1, $2, $3, :now, :now, :now + $4::bigint, $5)
+    INSERT INTO nodes AS n (number, name, role, joined_at, seen_at, expires_at, load, process)
+    VALUES ($1, $2, $3, :now, :now, :now + $4::bigint, $5, $8)
     ON CONFLICT (number) DO UPDATE
     SET seen_at = excluded.seen_at, expires_at = greatest(n.expires_at, excluded.expires_at), load = excluded.load
 ),
@@ -70,7 +71,7 @@ SELECT number, name FROM nodes WHERE expires_at > :now ORDER BY number
 -- name: state
 -- One answer for all that is asked at every beat. A long inbox is not counted to its end.
 SELECT
-    (SELECT json_agg(json_build_array(number, name, role, joined_at, seen_at, load) ORDER BY number)
+    (SELECT json_agg(json_build_array(number, name, role, joined_at, seen_at, load, process) ORDER BY number)
         FROM nodes WHERE expires_at > :now),
     (SELECT json_agg(json_build_array(partition, epoch, node, node IS NULL OR expires_at <= :now) ORDER BY partition)
         FROM partitions),
@@ -79,6 +80,15 @@ SELECT
     ) AS counts),
     (SELECT count(*) FROM activities WHERE claimed_by IS NULL),
     EXISTS (SELECT 1 FROM nodes WHERE expires_at <= :now)
+
+-- name: bury
+WITH dead AS (
+    UPDATE nodes SET expires_at = 0 WHERE number = $1::bigint
+),
+theirs AS (
+    SELECT partition FROM partitions WHERE node = $1::bigint ORDER BY partition FOR UPDATE
+)
+UPDATE partitions AS p SET node = NULL FROM theirs WHERE p.partition = theirs.partition
 
 -- name: give_back
 -- What dead nodes, or this one, had claimed is free again, but for what nobody wants any more: that goes.

@@ -28,7 +28,7 @@ class Membership(Access):
         super().__init__(url)
         self._listener: Listener | None = None
         self._replies = Replies()
-        self._name = ""
+        self._name = self._process = ""
         self._role = NodeRole.ALL
 
     @property
@@ -39,9 +39,9 @@ class Membership(Access):
     def held(self) -> frozenset[int]:
         return self._leases.held
 
-    async def join(self, name: str, role: NodeRole, ttl: int, listener: Listener) -> int:
-        self._listener, self._name, self._role = listener, name, role
-        [(number,)] = await self._fetch(SQL["join"], name, str(role), ttl)
+    async def join(self, name: str, role: NodeRole, ttl: int, listener: Listener, process: str = "") -> int:
+        self._listener, self._name, self._role, self._process = listener, name, role, process
+        [(number,)] = await self._fetch(SQL["join"], name, str(role), ttl, process)
         self._leases.node = int(number)
         await self._to_notices().listen({
             self._channels.nodes: self._on_nodes,
@@ -57,7 +57,7 @@ class Membership(Access):
             tenures = self._leases.all()
             held = [each.partition for each in tenures], [each.epoch for each in tenures]
             text = msgspec.json.encode(load).decode()
-            rows = await self._fetch(SQL["beat"], node, self._name, str(self._role), ttl, text, *held)
+            rows = await self._fetch(SQL["beat"], node, self._name, str(self._role), ttl, text, *held, self._process)
             lost = {each.partition for each in tenures} - {partition for (partition,) in rows}
             self._leases.end(lost)
         await self._ignore(lost)
@@ -106,6 +106,12 @@ class Membership(Access):
         await self._ignore(mine)
         await self._to_notices().unlisten([self._channels.nodes, self._channels.activities, self._channels.node(node)])
         self._listener = None
+
+    async def bury(self, node: int) -> None:
+        await self._fetch(SQL["bury"], node)
+        if await self._fetch(SQL["give_back"], None):
+            await self._tell(self._channels.activities)
+        await self._tell(self._channels.nodes)
 
     async def state(self) -> ClusterState:
         return (await self._state())[0]
@@ -180,7 +186,7 @@ class Membership(Access):
                 self._listener.on_reply(request, data)
 
 
-def _node(number: int, name: str, role: str, joined_at: int, seen_at: int, load: str) -> Node:
+def _node(number: int, name: str, role: str, joined_at: int, seen_at: int, load: str, process: str) -> Node:
     return Node(
         number=number,
         name=name,
@@ -188,4 +194,5 @@ def _node(number: int, name: str, role: str, joined_at: int, seen_at: int, load:
         joined_at=joined_at,
         seen_at=seen_at,
         load=msgspec.json.decode(load, type=NodeLoad),
+        process=process,
     )

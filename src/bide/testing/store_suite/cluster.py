@@ -182,6 +182,34 @@ async def test_a_node_that_is_silent_is_gone(join: Join, expire: Expire) -> None
     assert [node.number for node in state.nodes] == [one.number, two.number]
 
 
+async def test_who_is_known_to_be_dead_is_gone_at_once(join: Join) -> None:
+    """What it had is free; if it lives after all it cannot write, and learns it with its next beat."""
+    one, two = await join(claim=[0, 1]), await join()
+    instance = await one.start(0)
+    await one.offer(activity(instance, 1, "A"))
+    assert await one.take() == ["A"]
+    await two.store.bury(one.number)
+    assert [node.number for node in (await two.store.beat(TTL, NodeLoad())).nodes] == [two.number]
+    assert await two.store.claim([0], TTL) == {0}
+    assert await two.take() == ["A"]
+    with pytest.raises(LeaseLostError):
+        await one.store.commit(Batch(commits=[Commit(iid=instance.iid, turn=turn(1))]))
+    assert {node.number for node in (await one.store.beat(TTL, NodeLoad())).nodes} == {one.number, two.number}
+    assert one.store.held == frozenset()
+
+
+async def test_a_node_tells_which_process_it_is(make_node: Callable[[], SharedStore]) -> None:
+    """Those who know the machine can tell whether it lives."""
+    store = make_node()
+    await store.open()
+    try:
+        await store.join("node", NodeRole.ALL, TTL, Ears(), "this one")
+        assert [node.process for node in (await store.state()).nodes] == ["this one"]
+        assert [node.process for node in (await store.beat(TTL, NodeLoad())).nodes] == ["this one"]
+    finally:
+        await store.close()
+
+
 # Leases
 
 

@@ -17,7 +17,8 @@ CREATE TABLE nodes (
     joined_at  bigint NOT NULL,
     seen_at    bigint NOT NULL,
     expires_at bigint NOT NULL,  -- until then it counts as alive, and what it has claimed of activities is its own
-    load       text NOT NULL     -- JSON object
+    load       text NOT NULL,    -- JSON object
+    process    text NOT NULL     -- tells nodes of the same machine which process it is
 ) WITH (fillfactor = 50);
 
 CREATE TABLE partitions (
