@@ -289,7 +289,7 @@ def test_the_command(sound, tmp_path, capsys):
     assert "meta: the row: last_iid should be" in capsys.readouterr().out
     assert run(["db", "check", url, "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
-    assert document["instances"] == 8
+    assert document["instances"] == 9
     assert [each["table"] for each in document["violations"]] == ["meta"]
 
 
