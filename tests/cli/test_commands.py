@@ -173,6 +173,17 @@ def test_a_store_that_is_not_there_is_not_made_by_looking(bare, tmp_path):
     assert not (tmp_path / "typo.db").exists()
 
 
+def test_a_schema_that_is_not_there_is_not_made_by_looking(bare, postgres, schema):
+    """Nor by a command that takes no app; with an app, the store may be new, as a file may."""
+    store = postgres.url(schema)
+    for command in (["list"], ["nodes"], ["raise", "g1", "Approval"], ["keys", "list"]):
+        code, _, err = bare(*command, "--store", store)
+        assert code == Exit.STORE
+        assert "there is no such schema. Is the URL right?" in err
+    assert "from schema 0" in bare.ok("db", "upgrade", store), "so there was none"
+    assert bare.ok("list", "--store", store) == "No instances.\n"
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [

@@ -262,11 +262,22 @@ async def test_a_key_is_needed_where_one_is_set(harness):
     transport = httpx.ASGITransport(create_app(lambda: harness.client, key="secret"))
     async with httpx.AsyncClient(transport=transport, base_url="http://example.org") as http:
         base = "/runtime/webhooks/durabletask/orchestrators/gate"
-        assert (await http.post(base)).status_code == 401
-        assert (await http.post(f"{base}?code=wrong")).status_code == 401
+        without, wrong = await http.post(base), await http.post(f"{base}?code=wrong")
+        assert (without.status_code, wrong.status_code) == (401, 401)
+        assert "A key is needed" in without.json()["Message"]
+        assert wrong.json()["Message"] == "The key is wrong."
         assert (await http.post(f"{base}?code=secret")).status_code == 202
         assert (await http.post(base, headers={"x-functions-key": "secret"})).status_code == 202
         assert (await http.get("/healthz")).json() == {"status": "ok"}
+
+
+async def test_health_tells_no_details(tmp_path):
+    """It is open to all: where the store is, and what it lacks, is not for everybody."""
+    async with bide.Hub(bide.App(), f"sqlite:///{tmp_path}/secret.db") as hub:
+        api = hub.asgi(key="secret")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://example.org") as http:
+        answer = await http.get("/healthz")
+    assert (answer.status_code, answer.json()) == (503, {"status": "unavailable"})
 
 
 async def test_every_route_is_described(http):

@@ -34,6 +34,8 @@ def everything(context):  # noqa: C901  (a table)
             yield context.create_timer(context.current_utc_datetime + timedelta(minutes=5))
         elif order == "race":
             yield context.wait_for_external_event("other", timeout=timedelta(minutes=3), default=None)
+        elif order == "typed":
+            yield context.wait_for_external_event("other", int)
         elif order == "child":
             yield context.call_sub_orchestrator(everything, instance_id=f"{context.instance_id}-child")
         elif order == "lock":
@@ -67,7 +69,7 @@ async def counter(context):
     context.set_state(context.get_state(int) + context.get_input())
 
 
-ORDERS = ("activity", "timer", "race", "child", "lock", "signal", "status", "fail", "renew", "end")
+ORDERS = ("activity", "timer", "race", "typed", "child", "lock", "signal", "status", "fail", "renew", "end")
 IDS = ("a", "b", "a-child", "b-child")
 STEPS = st.one_of(
     st.tuples(st.just("start"), st.sampled_from(IDS[:2])),
@@ -128,7 +130,7 @@ def sound(tmp_path_factory):
     """A closed store with an instance for every rule."""
     path = tmp_path_factory.mktemp("sound") / "sound.db"
     steps = [
-        *[("start", id_) for id_ in ("run", "end", "fail", "stop", "timer", "first")],
+        *[("start", id_) for id_ in ("run", "end", "fail", "stop", "timer", "typed", "first")],
         ("later", "later"),
         ("other", "run"),
         ("order", "end", "end"),
@@ -136,6 +138,7 @@ def sound(tmp_path_factory):
         ("order", "stop", "status"),
         ("terminate", "stop"),
         ("order", "timer", "timer"),
+        ("order", "typed", "typed"),
         ("order", "run", "status"),
         ("order", "run", "status"),
         ("entity", "a"),
@@ -224,6 +227,18 @@ def row(id_: str, change: str) -> str:
         (row("@counter@a", "id = '@counter'"), "history", "'@counter'", "does not fit together"),
         (row("@counter@a", "id = 'counter'"), "history", "'counter'", "begin with ExecutionStarted, not EntityStarted"),
         (row("run", "id = '@run@'"), "history", "'@run@'", "begin with EntityStarted, not ExecutionStarted"),
+        (
+            "UPDATE waits SET type = x'00' WHERE type IS NOT NULL",
+            "waits",
+            "iid",
+            "type is of type blob, should be text",
+        ),
+        (
+            "UPDATE waits SET since = 'now' WHERE type IS NULL",
+            "waits",
+            "iid",
+            "since is of type text, should be integer",
+        ),
         ("DELETE FROM event_ids", "event_ids", "'run'", "id of an event in the history"),
         ("UPDATE dead_letters SET reason = 'lost'", "dead_letters", "number 1", "reason should be one of"),
         ("UPDATE sqlite_sequence SET seq = 0 WHERE name = 'dead_letters'", "dead_letters", "number 1", "given out"),
@@ -267,14 +282,14 @@ def test_the_command(sound, tmp_path, capsys):
     path.write_bytes(sound.read_bytes())
     url = f"sqlite:///{path}"
     assert run(["db", "check", url]) == 0
-    assert "sound, 8 instances" in capsys.readouterr().out
+    assert "sound, 9 instances" in capsys.readouterr().out
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE meta SET last_iid = 0")
     assert run(["db", "check", url]) == 1
     assert "meta: the row: last_iid should be" in capsys.readouterr().out
     assert run(["db", "check", url, "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
-    assert document["instances"] == 8
+    assert document["instances"] == 9
     assert [each["table"] for each in document["violations"]] == ["meta"]
 
 

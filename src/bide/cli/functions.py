@@ -12,7 +12,7 @@ from bide.cli import render
 from bide.cli.exits import Exit
 from bide.cli.serve import Options, run
 from bide.cli.target import default_store
-from bide.cli.workers import is_first_worker, supervise
+from bide.cli.workers import is_first_worker, report_ready, supervise
 from bide.client.paths import BASE
 from bide.errors import ConfigurationError
 from bide.functions.asgi import FunctionsAsgi
@@ -106,6 +106,7 @@ def _announce(host: FunctionHost, url: str) -> None:
     for problem in host.problems:
         console.print(f"[yellow]warning[/] {escape(str(problem))}")
     console.print("ready, stop with Ctrl+C")
+    report_ready()
 
 
 def _absolute(store: str | None) -> str | None:

@@ -1,6 +1,5 @@
 """Commands about the access keys of a hosted Functions app."""
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App as Commands
@@ -9,8 +8,7 @@ from cyclopts import Parameter
 from bide.cli import render
 from bide.cli.exits import Exit
 from bide.cli.target import default_store
-from bide.errors import StoreUnavailableError
-from bide.store import SqliteStore, Store, open_store
+from bide.store import Store, open_store
 
 keys = Commands(
     name="keys", help="Access keys of a Functions app (bide serve --enable-auth), while it is not being served."
@@ -72,9 +70,7 @@ class _opened:  # noqa: N801  (reads as a verb)
     """Open a store for the length of a command. Raises `StoreLockedError` while somebody serves it."""
 
     def __init__(self, url: str | None) -> None:
-        self._store = open_store(url or default_store())
-        if isinstance(self._store, SqliteStore) and not Path(self._store.path).exists():
-            raise StoreUnavailableError(f"There is no file {self._store.path}. Is the path right?")
+        self._store = open_store(url or default_store(), creates=False)
 
     async def __aenter__(self) -> Store:
         await self._store.open()

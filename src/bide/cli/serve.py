@@ -23,7 +23,15 @@ from bide.cli import render
 from bide.cli.exits import Exit
 from bide.cli.loading import load_app
 from bide.cli.target import default_store
-from bide.cli.workers import check_store, inherited_listener, is_first_worker, is_worker, name_of, supervise
+from bide.cli.workers import (
+    check_store,
+    inherited_listener,
+    is_first_worker,
+    is_worker,
+    name_of,
+    report_ready,
+    supervise,
+)
 from bide.client.paths import BASE
 from bide.http.connections import Limits
 from bide.http.server import DEFAULT_PORT, listen, serve
@@ -222,6 +230,7 @@ def _announce(app: App, hub: Hub, url: str, *, has_key: bool) -> None:
     if app.entities:
         console.print(f"  entities       {escape(', '.join(app.entities))}")
     console.print(f"  start one      curl -X POST '{url}{BASE}/orchestrators/{name}{code}'")
+    report_ready()
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:

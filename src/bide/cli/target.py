@@ -12,9 +12,9 @@ from cyclopts import Parameter
 from bide.app import App
 from bide.cli.loading import load_app
 from bide.client.base import Client
-from bide.errors import ConfigurationError, StoreUnavailableError
+from bide.errors import ConfigurationError
 from bide.model.nodes import NodeRole
-from bide.store import SqliteStore, open_store
+from bide.store import open_store
 from bide.store.cluster import is_shared
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ class Target:
             from bide.hub import Hub  # noqa: PLC0415
 
             app = load_app(self.app) if self.app is not None else App()
-            store = open_store(self.store)
-            if self.app is None and isinstance(store, SqliteStore) and not store.path.exists():
-                raise StoreUnavailableError(f"There is no file {store.path}. Is the path right?")
+            store = open_store(self.store, creates=self.app is not None)
             role = NodeRole.CLIENT if is_shared(store) and self.app is None else NodeRole.ALL
             async with Hub(app, store, role=role) as hub:
                 yield hub.client

@@ -1,12 +1,14 @@
 """`bide serve --workers N`: several processes behind one port, as nodes of one hub.
 
 The first process opens the port, and starts the others, which run the same command with the open socket: whichever is free
-takes a connection. A worker that dies is started anew; those that it leaves are served by the others meanwhile. When the
+takes a connection. The others come when the first of them serves: what keeps it from starting is said once, and ends the
+command. A worker that dies is started anew; those that it leaves are served by the others meanwhile. When the
 first process dies, all end: nobody would stop them, and they would keep the port.
 """
 
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -23,9 +25,13 @@ _SOCKET_MARK = "BIDE_WORKER_SOCKET"
 _NUMBER_MARK = "BIDE_WORKER_NUMBER"
 _LIFELINE_MARK = "BIDE_WORKER_LIFELINE"
 """A pipe that only the first process could write to: it is at its end when that process is."""
+_READINESS_MARK = "BIDE_WORKER_READINESS"
+"""A pipe to the first process: worker 0 writes to it when it serves."""
 _SHORTEST_LIFE = 5.0
 """Seconds; a worker that ends sooner will not do better the next time, so there is a pause before it."""
 _EVERY = 0.2
+_FINAL = frozenset({Exit.USAGE, Exit.STORE})
+"""How a worker ends that could not start, and has said why."""
 
 
 def is_worker() -> bool:
@@ -55,6 +61,12 @@ def is_first_worker() -> bool:
     return os.environ.get(_NUMBER_MARK, "0") == "0"
 
 
+def report_ready() -> None:
+    """Let the first process start the other workers."""
+    if is_worker():
+        os.write(int(os.environ[_READINESS_MARK]), b".")
+
+
 def check_store(store: str, workers: int) -> None:
     """Raise `ConfigurationError` unless so many processes may use the store at a time."""
     if workers > 1 and not store.startswith(("postgresql:", "postgres:")):
@@ -72,7 +84,15 @@ def supervise(listener: socket.socket, workers: int) -> int:
         signal.signal(number, lambda received, _: is_over.append(received))
     os.set_inheritable(listener.fileno(), True)  # noqa: FBT003  (the standard library's)
     lifeline, _ = os.pipe()
-    running = [_Worker(number, listener, lifeline) for number in range(workers)]
+    is_ready, readiness = os.pipe()
+    inherited = {_SOCKET_MARK: listener.fileno(), _LIFELINE_MARK: lifeline, _READINESS_MARK: readiness}
+    first = _Worker(0, inherited)
+    while not is_over and first.process.poll() is None and not select.select([is_ready], [], [], _EVERY)[0]:
+        pass
+    code = first.process.poll()
+    if code in _FINAL:
+        return code
+    running = [first, *(_Worker(number, inherited) for number in range(1, workers))]
     while not is_over:
         time.sleep(_EVERY)
         for worker in running:
@@ -86,21 +106,21 @@ def supervise(listener: socket.socket, workers: int) -> int:
 class _Worker:
     """A process, and the one that comes after it."""
 
-    def __init__(self, number: int, listener: socket.socket, lifeline: int) -> None:
+    def __init__(self, number: int, inherited: dict[str, int]) -> None:
         self._number = number
-        self._listener = listener
-        self._lifeline = lifeline
+        self._inherited = inherited
         self._start()
 
     def _start(self) -> None:
-        inherited = {_SOCKET_MARK: self._listener.fileno(), _LIFELINE_MARK: self._lifeline}
         self._since = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bide", *sys.argv[1:]],
-            env=dict(
-                os.environ, **{name: str(each) for name, each in inherited.items()}, **{_NUMBER_MARK: str(self._number)}
-            ),
-            pass_fds=list(inherited.values()),
+            env={
+                **os.environ,
+                **{name: str(each) for name, each in self._inherited.items()},
+                _NUMBER_MARK: str(self._number),
+            },
+            pass_fds=list(self._inherited.values()),
             start_new_session=True,  # Ctrl-C is for the first process to pass on
         )
 

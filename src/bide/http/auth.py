@@ -41,8 +41,10 @@ def check(method: str, headers: Mapping[str, str], query: Mapping[str, str], ope
     """Raise `UnauthorizedError` unless the request may pass; without `opens` none but this machine's may."""
     if opens is None:
         check_host(headers)
-    elif not opens(given_key(headers, query)):
-        raise UnauthorizedError("A key is needed: ?code=… or the header x-functions-key.")
+    elif not opens(key := given_key(headers, query)):
+        raise UnauthorizedError(
+            "The key is wrong." if key else "A key is needed: ?code=… or the header x-functions-key."
+        )
     if method not in _SAFE_METHODS:
         _check_origin(headers)
 
@@ -52,8 +54,8 @@ def check_host(headers: Mapping[str, str]) -> None:
     host = headers.get("host", "")
     if host and not is_loopback(_name(host)):
         raise ForbiddenError(
-            f"Without a key only requests to localhost are served, not to {host!r:.200}. Serve with keys, or let the "
-            "proxy in front say Host: localhost."
+            f"Without a key only requests to localhost are served, not to {host!r:.200}. Serve with a key (--key or "
+            "BIDE_KEY), or call it as http://127.0.0.1:PORT."
         )
 
 

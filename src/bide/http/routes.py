@@ -10,7 +10,14 @@ import msgspec
 
 from bide.client.base import Client, OrchestrationStatus
 from bide.client.paths import DUPLICATE_HEADER, EVENT_ID_HEADER, LONGEST_WAIT_SECONDS, TOKEN_HEADER
-from bide.errors import InstanceEndedError, InstanceNotFoundError, InvalidInputError, StoreCorruptError
+from bide.errors import (
+    HubClosedError,
+    InstanceEndedError,
+    InstanceNotFoundError,
+    InvalidInputError,
+    StoreCorruptError,
+    StoreError,
+)
 from bide.http import auth, openapi, payloads
 from bide.http.errors import answer_to, body_of
 from bide.http.request import Receive, Request, Response, Scope, Send, read_body
@@ -109,8 +116,11 @@ class Api:
     # Without a key
 
     async def healthz(self) -> Response:
-        """Say whether the hub can read its store."""
-        await self.client.get_status_by(page_size=1, show_input=False)
+        """Say whether the hub can read its store. Why it cannot is not said: everybody may ask."""
+        try:
+            await self.client.get_status_by(page_size=1, show_input=False)
+        except (StoreError, HubClosedError):
+            return Response(503, {"status": "unavailable"})
         return Response(200, {"status": "ok"})
 
     async def openapi(self) -> Response:

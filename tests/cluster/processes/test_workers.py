@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,7 @@ from tests.cluster.processes.conftest import database_of
 
 import bide
 from bide.cli import run
+from bide.cli.exits import Exit
 from bide.model.partitions import partition_of
 
 APP = """
@@ -130,6 +132,27 @@ async def patiently(ask, *arguments, **options):
             return await ask(*arguments, **options)
         except (bide.HubUnreachableError, bide.StoreUnavailableError):
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("database", "port", "code", "words"),
+    [("nowhere", None, Exit.USAGE, "no such database"), ("postgres", 1, Exit.STORE, "nobody listens")],
+)
+async def test_what_cannot_start_ends_the_command(postgres, app_file, database, port, code, words):
+    """With the code of its error, which is said once."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bide", "serve", str(app_file), "--workers", "2", "--port", "0",
+        "--store", f"postgresql://bide@127.0.0.1:{port or postgres.port}/{database}",
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(30):
+            _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == code
+    assert said.decode().count(words) == 1
 
 
 def test_a_file_is_for_one_process(app_file, tmp_path, capsys):

@@ -37,6 +37,9 @@ _log = logging.getLogger("bide.store")
 class Access:
     """Base of the store's parts: a pool of connections for queries, one that writes batches, and one that listens."""
 
+    _creates = True
+    """Whether `open` makes a schema that is not there."""
+
     def __init__(self, url: str) -> None:
         self.options = parse_url(url)
         self.where = self.options.where
@@ -53,7 +56,7 @@ class Access:
         try:
             with driver_errors(self.where):
                 await self._check_encoding(connection)
-                _, version = await migrate(connection, options)
+                _, version = await migrate(connection, options, creates=self._creates)
                 self._partitions = version.partitions
                 self._pool = await self._open_pool()
                 await self._check_pooler(connection)

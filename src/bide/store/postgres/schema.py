@@ -44,14 +44,17 @@ class Version(msgspec.Struct, frozen=True):
     partitions: int
 
 
-async def migrate(connection: Connection, options: Options) -> tuple[int, Version]:
+async def migrate(connection: Connection, options: Options, *, creates: bool = True) -> tuple[int, Version]:
     """Bring the schema up to date; return the version before, and what it is now. Each step is one transaction.
 
-    What is up to date is only read, so that a user without the right to create tables will do.
+    What is up to date is only read, so that a user without the right to create tables will do. Unless it `creates`, a schema
+    that is not there is a `StoreUnavailableError`.
     """
     steps = migrations()
     before = await read_version(connection, options)
     if before is None:
+        if not creates:
+            raise StoreUnavailableError(f"{options.where}: there is no such schema. Is the URL right?")
         await _create(connection, options)
     now = before or Version(0, 0, options.partitions)
     check_version(now, options)

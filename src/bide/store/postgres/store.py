@@ -67,6 +67,10 @@ _FEW = 1000
 class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
     """See `SharedStore`; `bide.store.postgres.options` tells how `url` is read."""
 
+    def __init__(self, url: str, *, creates: bool = True) -> None:
+        super().__init__(url)
+        self._creates = creates
+
     # The owning partitions
 
     def new_iid(self, instance_id: str) -> int:

@@ -170,7 +170,7 @@ def _types(connection: sqlite3.Connection) -> Iterator[Violation]:
     for table, columns in _tables(connection).items():
         for name, kind, is_optional, _ in columns:
             allowed = (kind, "null") if is_optional else (kind,)
-            sql = f"SELECT {_key(columns)}, typeof(t.{name}) AS type FROM {table} AS t WHERE type NOT IN (?, ?)"
+            sql = f"SELECT {_key(columns)}, typeof(t.{name}) FROM {table} AS t WHERE typeof(t.{name}) NOT IN (?, ?)"
             for key, actual in connection.execute(sql, (kind, allowed[-1])):
                 yield Violation(table, str(key), f"{name} is of type {actual}, should be {' or '.join(allowed)}")
 
