@@ -159,6 +159,26 @@ def test_nobody_serves(bare):
     assert "http://127.0.0.1:1" in err
 
 
+def test_a_start_on_a_store_needs_the_app(bare, tmp_path):
+    """A file is served by nobody else."""
+    code, _, err = bare("start", "gate", "--store", f"sqlite:///{tmp_path}/new.db")
+    assert code == Exit.USAGE
+    assert "Name the app with --app app.py" in err
+
+
+def test_a_folder_with_an_app_of_bide(bare, app_file):
+    """It is no Functions app; the file is named that was meant."""
+    app_file.rename(app_file.with_name("app.py"))
+    code, _, err = bare("serve", str(app_file.parent))
+    assert code == Exit.USAGE
+    assert f"Did you mean: bide serve {app_file.with_name('app.py')}?" in err
+
+
+def test_a_count_of_processes_that_cannot_be(bare, app_file):
+    """0 is a count: then there are none."""
+    assert bare("serve", str(app_file), "--activity-processes", "-1")[0] == Exit.USAGE
+
+
 def test_a_store_that_cannot_be_used(bare, tmp_path):
     (tmp_path / "notes.txt").write_text("x" * 1000)
     code, _, err = bare("list", "--store", f"sqlite:///{tmp_path}/notes.txt")
