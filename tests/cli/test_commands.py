@@ -9,6 +9,7 @@ import pytest
 
 from bide.cli import commands
 from bide.cli.exits import Exit
+from bide.cli.serve import own_address
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/cli.md").read_text()
 
@@ -172,6 +173,12 @@ def test_a_folder_with_an_app_of_bide(bare, app_file):
     code, _, err = bare("serve", str(app_file.parent))
     assert code == Exit.USAGE
     assert f"Did you mean: bide serve {app_file.with_name('app.py')}?" in err
+
+
+def test_an_address_to_ask():
+    """What listens on all addresses is asked on one."""
+    assert own_address("0.0.0.0", 7071) == own_address("127.0.0.1", 7071) == "http://127.0.0.1:7071"
+    assert own_address("::1", 7071) == "http://[::1]:7071"
 
 
 def test_a_count_of_processes_that_cannot_be(bare, app_file):
