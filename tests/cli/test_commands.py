@@ -9,6 +9,7 @@ import pytest
 
 from bide.cli import commands
 from bide.cli.exits import Exit
+from bide.cli.serve import own_address
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/cli.md").read_text()
 
@@ -157,6 +158,32 @@ def test_nobody_serves(bare):
     code, _, err = bare("show", "x", "--url", "http://127.0.0.1:1")
     assert code == Exit.UNREACHABLE
     assert "http://127.0.0.1:1" in err
+
+
+def test_a_start_on_a_store_needs_the_app(bare, tmp_path):
+    """A file is served by nobody else."""
+    code, _, err = bare("start", "gate", "--store", f"sqlite:///{tmp_path}/new.db")
+    assert code == Exit.USAGE
+    assert "Name the app with --app app.py" in err
+
+
+def test_a_folder_with_an_app_of_bide(bare, app_file):
+    """It is no Functions app; the file is named that was meant."""
+    app_file.rename(app_file.with_name("app.py"))
+    code, _, err = bare("serve", str(app_file.parent))
+    assert code == Exit.USAGE
+    assert f"Did you mean: bide serve {app_file.with_name('app.py')}?" in err
+
+
+def test_an_address_to_ask():
+    """What listens on all addresses is asked on one."""
+    assert own_address("0.0.0.0", 7071) == own_address("127.0.0.1", 7071) == "http://127.0.0.1:7071"
+    assert own_address("::1", 7071) == "http://[::1]:7071"
+
+
+def test_a_count_of_processes_that_cannot_be(bare, app_file):
+    """0 is a count: then there are none."""
+    assert bare("serve", str(app_file), "--activity-processes", "-1")[0] == Exit.USAGE
 
 
 def test_a_store_that_cannot_be_used(bare, tmp_path):

@@ -1,10 +1,12 @@
 """The client over HTTP does what the client in process does, error for error."""
 
+import socket
 import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 import bide
@@ -124,6 +126,24 @@ async def test_nobody_is_there():
     async with bide.connect("http://127.0.0.1:1") as client:
         with pytest.raises(bide.HubUnreachableError, match=r"127\.0\.0\.1:1.*bide serve"):
             await client.get_status("x")
+
+
+@pytest.mark.parametrize("page", ["", "<html>not here</html>", "[]"])
+async def test_another_server_is_there(page):
+    """What it does not have is not called an instance."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(404, text=page))
+    async with bide.connect("http://localhost", transport=transport) as client:
+        with pytest.raises(bide.HubUnreachableError, match=r"no bide API at http://localhost/ .*mounted"):
+            await client.get_status_by()
+
+
+async def test_an_answer_that_takes_too_long():
+    """Nobody knows what the hub has made of the request."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        async with bide.connect(f"http://127.0.0.1:{port}", timeout=0.05) as client:
+            with pytest.raises(bide.HubUnreachableError, match=r"may have taken effect: .* same event id"):
+                await client.raise_event("x", "Approval", event_id="e")
 
 
 def test_an_address_without_scheme():

@@ -168,7 +168,7 @@ async def test_an_unknown_option(postgres, schema):
 
 async def test_no_tls(postgres, schema):
     """The server of the tests has none."""
-    await refused(postgres.url(schema, sslmode="require"), bide.BideError, "SSL")
+    await refused(postgres.url(schema, sslmode="require"), bide.ConfigurationError, "does not offer TLS")
 
 
 async def test_the_schema_of_another_program(postgres, schema):

@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from bide.cli import render
 from bide.cli.exits import Exit
-from bide.cli.serve import Options, run
+from bide.cli.serve import Options, address, own_address, run
 from bide.cli.target import default_store
 from bide.cli.workers import is_first_worker, report_ready, supervise
 from bide.client.paths import BASE
@@ -24,7 +24,6 @@ from bide.http.server import serve
 from bide.hub import Hub
 
 _SQLITE = "sqlite:///"
-_ALL = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104  (addresses to listen on, which nobody can be sent to)
 
 
 def serve_functions(folder: Path, options: Options) -> int:
@@ -32,7 +31,11 @@ def serve_functions(folder: Path, options: Options) -> int:
     if not is_function_app(folder):
         raise ConfigurationError(
             f"{folder.resolve()} is not a Functions app: it has no host.json, function_app.py or */function.json. "
-            "To serve an app of bide's own name its file, as app.py."
+            + (
+                f"Did you mean: bide serve {folder / 'app.py'}?"
+                if (folder / "app.py").is_file()
+                else "To serve an app of bide's own name its file, as app.py."
+            )
         )
     if options.log_level is None:
         _show_logs_of_the_app()
@@ -56,9 +59,10 @@ def serve_functions(folder: Path, options: Options) -> int:
 
 async def _serve(loaded: FunctionApp, hub: Hub, listener: socket.socket, options: Options) -> None:
     port = listener.getsockname()[1]
-    url = f"http://{f'[{options.host}]' if ':' in options.host else options.host}:{port}"
-    own = f"http://127.0.0.1:{port}" if options.host in _ALL else url
-    host = FunctionHost(loaded, hub, origin=own, key=options.key, checks_keys=options.enable_auth)
+    url = address(options.host, port)
+    host = FunctionHost(
+        loaded, hub, origin=own_address(options.host, port), key=options.key, checks_keys=options.enable_auth
+    )
     async with host, hub, host.triggers():
         management = hub.asgi(key=host.key, opens=host.opens_management)
         await serve(

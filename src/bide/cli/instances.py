@@ -18,6 +18,7 @@ from bide.client.base import Client, OrchestrationStatus, RaisedEvent
 from bide.errors import ConfigurationError, InvalidInputError
 from bide.model.instance import IdReusePolicy, OrchestrationRuntimeStatus
 from bide.model.names import event_key
+from bide.store.urls import is_postgres
 
 Limit = Annotated[int, Parameter(validator=Number(gte=1))]
 _REFRESH = timedelta(seconds=2)
@@ -68,6 +69,8 @@ async def start(
 
     """
     target = target or _here()
+    if target.store is not None and target.app is None and not is_postgres(target.store):  # which others may serve
+        raise ConfigurationError("Nobody could run it. Name the app with --app app.py.")
     async with target.open() as client:
         start_at = at.astimezone(UTC) if at is not None else None
         instance_id = await client.start_new(

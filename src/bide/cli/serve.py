@@ -40,6 +40,7 @@ from bide.model.nodes import NodeRole
 from bide.runtime.engine import DEFAULT_LEASE, DEFAULT_MAX_PAYLOAD_BYTES, DEFAULT_MAX_RESIDENT, DEFAULT_THREADS
 
 _RELOAD_MARK = "BIDE_RELOADED"
+_ALL = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104  (addresses to listen on, which nobody can be sent to)
 
 
 def serve_app(
@@ -59,8 +60,8 @@ def serve_app(
     max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
     max_connections: Annotated[int, Parameter(validator=Number(gte=1))] = Limits.connections,
     request_timeout: Annotated[float, Parameter(validator=Number(gt=0))] = Limits.seconds,
-    activity_threads: int | None = None,
-    activity_processes: int | None = None,
+    activity_threads: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    activity_processes: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
     replay_every_turn: bool = False,
     enable_auth: bool = False,
     sdk: Literal["own", "installed"] = "own",
@@ -212,24 +213,34 @@ async def _serve(hub: Hub, app: App, listener: socket.socket, options: Options) 
             limits=options.limits,
             access_log=options.access_log,
             log_level=options.log_level or "warning",
-            on_started=lambda actual: _announce(app, hub, f"http://{options.host}:{actual}", has_key=has_key),
+            on_started=lambda actual: _announce(app, hub, options.host, actual, has_key=has_key),
             on_stopping=api.stop_waiting,
         )
 
 
-def _announce(app: App, hub: Hub, url: str, *, has_key: bool) -> None:
+def address(host: str, port: int) -> str:
+    """The URL of what listens there."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def own_address(host: str, port: int) -> str:
+    """A URL that this machine can ask."""
+    return address("127.0.0.1" if host in _ALL else host, port)
+
+
+def _announce(app: App, hub: Hub, host: str, port: int, *, has_key: bool) -> None:
     if not is_first_worker():
         return
     code = "?code=KEY" if has_key else ""
     name = next(iter(app.orchestrators), "ORCHESTRATOR")
     console = render.console()
-    console.print(f"[bold]bide[/] serves {escape(hub.name)} on [bold]{url}[/]")
+    console.print(f"[bold]bide[/] serves {escape(hub.name)} on [bold]{address(host, port)}[/]")
     console.print(f"  store          {escape(hub.location)}")
     console.print(f"  orchestrators  {escape(', '.join(app.orchestrators)) or 'none'}")
     console.print(f"  activities     {escape(', '.join(app.activities)) or 'none'}")
     if app.entities:
         console.print(f"  entities       {escape(', '.join(app.entities))}")
-    console.print(f"  start one      curl -X POST '{url}{BASE}/orchestrators/{name}{code}'")
+    console.print(f"  start one      curl -X POST '{own_address(host, port)}{BASE}/orchestrators/{name}{code}'")
     report_ready()
 
 

@@ -90,7 +90,7 @@ def supervise(listener: socket.socket, workers: int) -> int:
     while not is_over and first.process.poll() is None and not select.select([is_ready], [], [], _EVERY)[0]:
         pass
     code = first.process.poll()
-    if code in _FINAL:
+    if code is not None and code in _FINAL:
         return code
     running = [first, *(_Worker(number, inherited) for number in range(1, workers))]
     while not is_over:

@@ -346,6 +346,11 @@ class HttpClient(Client):
                 headers=headers,
                 timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else timeout,
             )
+        except httpx.ReadTimeout as error:
+            raise HubUnreachableError(
+                f"No answer from {self._url} in time. The request may have taken effect: "
+                "ask, or repeat it with the same event id."
+            ) from error
         except httpx.HTTPError as error:
             raise HubUnreachableError(
                 f"No answer from {self._url} ({type(error).__name__}: {error}). "
@@ -360,13 +365,27 @@ class HttpClient(Client):
 _NOT_REGISTERED = {cls.__name__: cls for cls in (OrchestratorNotFoundError, EntityNotFoundError)}
 
 
+def _body(response: httpx.Response) -> dict[str, Any]:
+    """Read an error's document; nothing of an answer that is not the hub's."""
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
 def _raise(response: httpx.Response, instance_id: str) -> NoReturn:
     """Raise what the hub raised."""
     code = response.status_code
-    body = response.json() if response.content else {}
+    body = _body(response)
     message = str(body.get("Message") or f"The hub answered {code}.")
     details = body.get("Details") or {}
     kind = response.headers.get(ERROR_HEADER) or body.get("ExceptionType")
+    if code == httpx.codes.NOT_FOUND and kind is None and (response.content or not instance_id):
+        raise HubUnreachableError(
+            f"There is no bide API at {response.url.copy_with(path='/', query=None)} (404). "
+            "Is it mounted below a path, such as …/flows?"
+        )
     if code == httpx.codes.NOT_FOUND or kind == "InstanceNotFoundError":
         raise InstanceNotFoundError(instance_id)
     if code == httpx.codes.GONE:

@@ -151,7 +151,7 @@ _MEANINGS: dict[str, tuple[type[BideError], str]] = {
     "55P03": (StoreUnavailableError, "a lock was not to be had in time (lock_timeout)."),
     "40001": (StoreUnavailableError, "transactions were in each other's way. Try again."),
     "40P01": (StoreUnavailableError, "transactions were in each other's way (deadlock). Try again."),
-    "28P01": (ConfigurationError, "the password is wrong."),
+    "28P01": (ConfigurationError, "the user or the password is wrong."),
     "28000": (ConfigurationError, "the server does not let this user in; see its pg_hba.conf."),
     "3D000": (ConfigurationError, "there is no such database. Create it first (createdb)."),
     "3F000": (StoreCorruptError, "the schema is not there (any more)."),
@@ -192,6 +192,8 @@ def _explain_client(error: BaseException) -> tuple[type[BideError], str]:  # noq
     match error:
         case TargetServerAttributeNotMatched():
             return StoreUnavailableError, f"none of the servers can be written to. {_RETRY}"
+        case ConnectionError() if "rejected SSL upgrade" in str(error):
+            return ConfigurationError, "the server does not offer TLS, which sslmode asks for."
         case asyncpg.ClientConfigurationError():
             return ConfigurationError, "the URL cannot be used."
         case UnicodeEncodeError():
