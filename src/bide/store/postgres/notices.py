@@ -110,5 +110,5 @@ class Notices:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
         self._task = None
-        _log.info("%s: listening again", self._where)
+        _log.warning("%s: listening again", self._where)
         self._on_gap()

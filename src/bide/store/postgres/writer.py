@@ -38,6 +38,7 @@ class Writer:
         self._connect = connect
         self._leases = leases
         self._where = where
+        self._was_connected = False
         self._connection: Connection | None = None
         self._jobs: deque[_Job] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -154,6 +155,7 @@ class Writer:
         await connection.execute(_PLANNING)
         async with self._leases.changing:
             await self._take_again(connection)
+        self._was_connected = True
 
     async def _take_again(self, connection: Connection) -> None:
         tenures = self._leases.all()
@@ -168,7 +170,10 @@ class Writer:
                 tenure.raise_to(epochs[tenure.partition])
             else:
                 self._leases.end([tenure.partition])
-        _log.info("%s: connected again, %d of %d partitions are still held", self._where, len(epochs), len(tenures))
+        if self._was_connected:
+            _log.warning(
+                "%s: connected again, %d of %d partitions are still held", self._where, len(epochs), len(tenures)
+            )
 
     def _refuse(self, futures: "list[asyncio.Future[None]]", error: BideError) -> None:
         """Fail them. What is submitted before their owner has been told fails too."""
