@@ -31,7 +31,7 @@ from bide.store.postgres.batch import stored_event_id
 from bide.store.postgres.connection import UNHURRIED, Connection, connect, driver_errors
 from bide.store.postgres.options import Options, parse_url
 from bide.store.postgres.schema import create_tables, migrations, read_version
-from bide.store.postgres.store import ROW, row_of
+from bide.store.rows import ROW, row_of
 
 _AT_A_TIME = 200
 """Instances whose histories are in memory."""

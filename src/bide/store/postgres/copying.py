@@ -19,7 +19,7 @@ from bide.store.postgres.options import Options, parse_url
 from bide.store.postgres.queues import MESSAGE
 from bide.store.postgres.schema import migrate, migrations, read_version
 from bide.store.postgres.statements import SQL
-from bide.store.postgres.store import ROW, dead_letter_of, row_of
+from bide.store.rows import ROW, dead_letter_of, row_of
 
 _AT_A_TIME = 200
 _PLACES = "unnest($1::integer[], $2::bigint[]) AS w (partition, iid)"

@@ -8,12 +8,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
-import msgspec
-
 from bide.errors import StoreCorruptError
 from bide.model.commit import Batch, Turn
-from bide.model.failure import FailureDetails
-from bide.model.instance import ENDED, DeadLetter, DeadLetterReason, InstanceRow, OrchestrationRuntimeStatus, Wait
+from bide.model.instance import ENDED, DeadLetter, Wait
 from bide.model.names import event_key
 from bide.model.partitions import partition_of, partition_of_iid
 from bide.store.base import Due, InstanceFilter, Loaded, Page, StatusRecord, parse_token
@@ -23,14 +20,10 @@ from bide.store.postgres.connection import driver_errors
 from bide.store.postgres.filters import UPDATED_AT, Choice, Conditions, choices_of, conditions_of
 from bide.store.postgres.queues import PostgresQueues
 from bide.store.postgres.settings import PostgresSettings
+from bide.store.rows import ROW, dead_letter_of, record_of, row_of
 
 T = TypeVar("T")
 
-ROW = (
-    "i.iid, i.id, i.name, i.status, i.created_at, i.execution_id, i.generation, i.version, i.parent_instance_id, i.tags, "
-    "i.start_at, i.ended_at, i.next_timer_at, i.is_active, i.output, i.custom_status, i.failure, i.buffered"
-)
-"""The columns that `row_of` reads."""
 _RECORD = f"""{ROW},
     (SELECT data FROM history WHERE partition = i.partition AND iid = i.iid ORDER BY seq LIMIT 1),
     {UPDATED_AT}"""
@@ -124,7 +117,7 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
         rows = await self._fetch(
             f"SELECT {_RECORD} FROM instances AS i WHERE i.partition = $1 AND i.id = $2", *self._place(instance_id)
         )
-        return self._made(_record, rows[0]) if rows else None
+        return self._made(record_of, rows[0]) if rows else None
 
     def _place(self, instance_id: str) -> tuple[int, str]:
         with driver_errors(self.where):
@@ -144,7 +137,7 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
             *conditions.values,
         )
         return Page(
-            [self._made(_record, row) for row in rows[:limit]],
+            [self._made(record_of, row) for row in rows[:limit]],
             f"{rows[limit - 1][4]}.{rows[limit - 1][0]}" if len(rows) > limit else None,
         )
 
@@ -228,41 +221,6 @@ class PostgresStore(PostgresQueues, PostgresSettings, PostgresActivities):
             ) from error
 
 
-def row_of(columns: Sequence[Any]) -> InstanceRow:
-    return InstanceRow(
-        iid=columns[0],
-        instance_id=columns[1],
-        name=columns[2],
-        status=OrchestrationRuntimeStatus(columns[3]),
-        created_at=columns[4],
-        execution_id=columns[5],
-        generation=columns[6],
-        version=columns[7],
-        parent_instance_id=columns[8],
-        tags=_decode(columns[9], dict[str, str]),
-        start_at=columns[10],
-        ended_at=columns[11],
-        next_timer_at=columns[12],
-        is_active=columns[13],
-        output=columns[14],
-        custom_status=columns[15],
-        failure=_decode(columns[16], FailureDetails),
-        buffered=_decode(columns[17], dict[str, int]),
-    )
-
-
-def _decode(text: str | None, into: Any) -> Any:
-    return None if text is None else msgspec.json.decode(text, type=into)
-
-
 def _loaded(columns: Sequence[Any]) -> Loaded:
     turns = zip(columns[18] or (), columns[19] or (), columns[20] or (), strict=True)
     return Loaded(row_of(columns), [Turn(*turn) for turn in turns], frozenset(columns[21] or ()))
-
-
-def dead_letter_of(row: Sequence[Any]) -> DeadLetter:
-    return DeadLetter(row[1], row[2], row[3], row[4], row[5], row[6], DeadLetterReason(row[7]))
-
-
-def _record(columns: Sequence[Any]) -> StatusRecord:
-    return StatusRecord(row_of(columns), columns[18], columns[19])

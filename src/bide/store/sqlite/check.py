@@ -25,9 +25,9 @@ from bide.store.checking import (
     forgotten_ids,
     read_turns,
 )
+from bide.store.rows import ROW, row_of
 from bide.store.sqlite.connection import driver_errors, make_schema, open_database, version_of
 from bide.store.sqlite.ownership import Ownership
-from bide.store.sqlite.store import ROW, row_of
 
 _REASONS = ", ".join(f"'{reason}'" for reason in DeadLetterReason)
 _LIVE = f"status NOT IN ({', '.join(str(int(status)) for status in ENDED)})"

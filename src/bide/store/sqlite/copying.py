@@ -11,11 +11,11 @@ from bide.model.commit import Batch, Turn
 from bide.model.instance import DeadLetter, Wait
 from bide.model.queue import QueueMessage
 from bide.store.copying import TABLES, Copied
+from bide.store.rows import ROW, dead_letter_of, row_of
 from bide.store.sqlite.batch import INSERT, SETUP, parameters
 from bide.store.sqlite.connection import driver_errors, migrate, open_database, version_of
 from bide.store.sqlite.ownership import Ownership
 from bide.store.sqlite.queues import MESSAGE
-from bide.store.sqlite.store import ROW, dead_letter_of, row_of
 
 _AT_A_TIME = 200
 

@@ -12,21 +12,16 @@ import msgspec
 
 from bide.errors import StoreCorruptError
 from bide.model.commit import Batch, Turn
-from bide.model.failure import FailureDetails
-from bide.model.instance import ENDED, DeadLetter, DeadLetterReason, InstanceRow, OrchestrationRuntimeStatus, Wait
+from bide.model.instance import ENDED, DeadLetter, Wait
 from bide.model.names import event_key
 from bide.store.base import Due, InstanceFilter, Loaded, Page, StatusRecord, parse_token
+from bide.store.rows import ROW, dead_letter_of, record_of, row_of
 from bide.store.sqlite.batch import INSERT, parameters
 from bide.store.sqlite.queues import SqliteQueues
 from bide.store.sqlite.settings import SqliteSettings
 
 T = TypeVar("T")
 
-ROW = (
-    "i.iid, i.id, i.name, i.status, i.created_at, i.execution_id, i.generation, i.version, i.parent_instance_id, i.tags, "
-    "i.start_at, i.ended_at, i.next_timer_at, i.is_active, i.output, i.custom_status, i.failure, i.buffered"
-)
-"""The columns that `row_of` reads."""
 _UPDATED_AT = "(SELECT at FROM history WHERE iid = i.iid ORDER BY seq DESC LIMIT 1)"
 _RECORD = f"""{ROW},
     (SELECT data FROM history WHERE iid = i.iid ORDER BY seq LIMIT 1),
@@ -103,7 +98,7 @@ class SqliteStore(SqliteQueues, SqliteSettings):
 
     async def get(self, instance_id: str) -> StatusRecord | None:
         rows = self._read(f"SELECT {_RECORD} FROM instances AS i WHERE i.id = ?", instance_id)
-        return self._made(_record, rows[0]) if rows else None
+        return self._made(record_of, rows[0]) if rows else None
 
     async def query(self, where: InstanceFilter, *, limit: int = 100, token: str | None = None) -> Page[StatusRecord]:
         conditions, values = _conditions(where)
@@ -116,7 +111,7 @@ class SqliteStore(SqliteQueues, SqliteSettings):
         sql = f"SELECT {_RECORD} FROM instances AS i WHERE {' AND '.join(conditions)} ORDER BY i.iid DESC LIMIT ?"
         rows = self._read(sql, *values, limit + 1)
         return Page(
-            [self._made(_record, row) for row in rows[:limit]], str(rows[limit - 1][0]) if len(rows) > limit else None
+            [self._made(record_of, row) for row in rows[:limit]], str(rows[limit - 1][0]) if len(rows) > limit else None
         )
 
     def _selective(self, where: InstanceFilter) -> Iterable[tuple[str, tuple[Any, ...]]]:
@@ -238,38 +233,3 @@ def _conditions(where: InstanceFilter) -> tuple[list[str], list[Any]]:
     if where.name is not None:
         parts.append(("i.name = ?", (where.name,)))
     return [sql for sql, _ in parts], [value for _, values in parts for value in values]
-
-
-def row_of(columns: Sequence[Any]) -> InstanceRow:
-    return InstanceRow(
-        iid=columns[0],
-        instance_id=columns[1],
-        name=columns[2],
-        status=OrchestrationRuntimeStatus(columns[3]),
-        created_at=columns[4],
-        execution_id=columns[5],
-        generation=columns[6],
-        version=columns[7],
-        parent_instance_id=columns[8],
-        tags=_decode(columns[9], dict[str, str]),
-        start_at=columns[10],
-        ended_at=columns[11],
-        next_timer_at=columns[12],
-        is_active=bool(columns[13]),
-        output=columns[14],
-        custom_status=columns[15],
-        failure=_decode(columns[16], FailureDetails),
-        buffered=_decode(columns[17], dict[str, int]),
-    )
-
-
-def _decode(text: str | None, into: Any) -> Any:
-    return None if text is None else msgspec.json.decode(text, type=into)
-
-
-def dead_letter_of(row: Sequence[Any]) -> DeadLetter:
-    return DeadLetter(row[1], row[2], row[3], row[4], row[5], row[6], DeadLetterReason(row[7]))
-
-
-def _record(columns: Sequence[Any]) -> StatusRecord:
-    return StatusRecord(row_of(columns), columns[18], columns[19])
